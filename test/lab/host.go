@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -77,7 +78,11 @@ func (l *Lab) AddHost(spec HostSpec) (*Host, error) {
 	if err := ipAll([]string{"-n", n.namespace(), "addr", "add", IMDSAddr + "/32", "dev", "lo"}); err != nil {
 		return nil, err
 	}
-	h := &Host{Net: n, Spec: spec, dir: filepath.Join(l.dir, spec.Name), moved: make(chan struct{})}
+	l.mu.Lock()
+	l.made++
+	dir := filepath.Join(l.dir, fmt.Sprintf("%s.%d", spec.Name, l.made)) // names come back, see Retire; disks do not
+	l.mu.Unlock()
+	h := &Host{Net: n, Spec: spec, dir: dir, moved: make(chan struct{})}
 	for _, d := range []string{"upper", "work", "root"} {
 		if err := os.MkdirAll(filepath.Join(h.dir, d), 0o755); err != nil {
 			return nil, err
@@ -96,6 +101,24 @@ func (l *Lab) AddHost(spec HostSpec) (*Host, error) {
 	defer l.mu.Unlock()
 	l.hosts = append(l.hosts, h)
 	return h, nil
+}
+
+// Retire takes the host off for good, and its name and address are free again.
+// Its layers stay until the lab closes, so that its journal can still be read.
+func (h *Host) Retire() error {
+	h.PowerOff()
+	l := h.lab
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.nets[h.name] != h.Net {
+		return nil // done, or Close does it
+	}
+	if err := ipAll([]string{"netns", "del", h.namespace()}, []string{"-n", l.hub.namespace(), "link", "del", h.port}); err != nil {
+		return err
+	}
+	delete(l.nets, h.name)
+	l.hosts = slices.DeleteFunc(l.hosts, func(other *Host) bool { return other == h })
+	return nil
 }
 
 // Name within the lab.

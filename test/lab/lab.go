@@ -37,6 +37,7 @@ type Lab struct {
 	hub       *Net // the namespace with the bridge
 	nets      map[string]*Net
 	hosts     []*Host
+	made      int // hosts so far, retired ones included
 	listeners []net.Listener
 	closed    bool // Close has begun
 	silent    bool // Close has ended: nobody may log to the test any more

@@ -17,6 +17,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+
+	"github.com/quorumd/quorumd/units"
 )
 
 func TestMain(m *testing.M) { os.Exit(Main(m.Run)) }
@@ -169,6 +171,22 @@ func TestReboot(t *testing.T) {
 	if err := other.Start(ctx); err != nil { // same disk, power back
 		t.Fatal(err)
 	}
+
+	if err := other.Retire(); err != nil {
+		t.Fatal(err)
+	}
+	again := addHost(t, l, 3)
+	if err := again.Retire(); err != nil { // one that never had power
+		t.Fatal(err)
+	}
+	if out, err := other.Journal(ctx, ""); err != nil || len(out) == 0 {
+		t.Errorf("journal of a retired host: %v, %d bytes", err, len(out))
+	}
+	again = addHost(t, l, 2) // the name and the address of the retired one
+	if err := again.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, ctx, again, "test", "!", "-e", "/var/log/journal/"+other.Spec.MachineID)
 }
 
 // The emulators' way into the lab: a server of this process, seen by one host
@@ -215,19 +233,8 @@ func TestListen(t *testing.T) {
 	mustExec(t, ctx, h, "curl", "-sS", "--retry", "5", "--retry-connrefused", "http://10.77.0.2")
 }
 
-const etcdUnit = `[Unit]
-Description=etcd
-[Service]
-Type=notify
-Environment=ETCD_DATA_DIR=/var/lib/etcd
-ExecStart=/opt/bin/etcd
-TimeoutStartSec=0
-Restart=always
-[Install]
-WantedBy=multi-user.target
-`
-
-// Three hosts with plain etcd, no agent: what the hosts give, etcd can use.
+// Three hosts with plain etcd, no agent, in the unit that we ship with all of its
+// sandbox: what the hosts give, etcd can use.
 func TestEtcd(t *testing.T) {
 	l := newLab(t)
 	ctx := within(t, 5*time.Minute)
@@ -297,11 +304,20 @@ Environment=ETCD_NAME=%[1]s ETCD_INITIAL_CLUSTER=%[3]s ETCD_INITIAL_CLUSTER_STAT
 Environment=ETCD_LISTEN_PEER_URLS=http://%[2]s:2380 ETCD_INITIAL_ADVERTISE_PEER_URLS=http://%[2]s:2380
 Environment=ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379 ETCD_ADVERTISE_CLIENT_URLS=http://%[2]s:2379
 `, h.Name(), h.Addr(), cluster)
-	for path, text := range map[string]string{
-		"/etc/systemd/system/etcd-member.service":                etcdUnit,
-		"/etc/systemd/system/etcd-member.service.d/50-test.conf": dropIn,
+	unit, err := units.File("etcd-member.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := units.File("sysusers-etcd.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range map[string][]byte{
+		"/etc/systemd/system/etcd-member.service":                unit,
+		"/etc/systemd/system/etcd-member.service.d/50-test.conf": []byte(dropIn),
+		"/etc/sysusers.d/etcd.conf":                              user,
 	} {
-		if err := h.WriteFile(path, []byte(text), 0o644); err != nil {
+		if err := h.WriteFile(path, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -208,7 +208,7 @@ func (h *Host) supervise(ended chan<- struct{}) {
 			h.set(func(s *hostState) { *s = hostState{on: true, boots: s.boots, off: s.off, exit: exit} })
 			continue
 		}
-		h.lab.logf("%s is off (exit %d, %v)", h.name, exit, err)
+		h.lab.logf("%s is off (nspawn: %v)", h.name, err)
 		h.set(func(s *hostState) { *s = hostState{boots: s.boots, exit: exit} })
 		return
 	}
@@ -230,7 +230,7 @@ exec "$@"
 
 func (h *Host) command(boot int, notify string) *exec.Cmd {
 	argv := []string{"--mount", "--propagation=private", "sh", "-c", spawn, "sh",
-		fmt.Sprintf("%s/%s-%d", h.lab.id, h.name, boot), h.dir, h.lab.base,
+		fmt.Sprintf("%s/%s-%d", h.lab.id, filepath.Base(h.dir), boot), h.dir, h.lab.base,
 		"systemd-nspawn", "--quiet", "--directory=" + filepath.Join(h.dir, "root"),
 		"--machine=" + h.namespace(), "--hostname=" + h.Spec.Hostname,
 		"--network-namespace-path=" + h.path(),
