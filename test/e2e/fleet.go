@@ -1,0 +1,235 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/quorumd/quorumd/lifecycle/fakeaws"
+	"github.com/quorumd/quorumd/test/lab"
+)
+
+// Config of a fleet. The zero value is a group of three.
+type Config struct {
+	Size    int // desired capacity at the start; default 3
+	Max     int // default 7
+	Replace fakeaws.Replace
+	Etcd    string        // minor version, a directory of test/etcd; default "3.6"
+	Agent   string        // lines for /etc/quorumd/quorumd.yaml
+	Hook    time.Duration // heartbeat timeout of both hooks; default 1 min
+}
+
+func (c *Config) setDefaults() {
+	if c.Size == 0 {
+		c.Size = 3
+	}
+	if c.Max == 0 {
+		c.Max = 7
+	}
+	if c.Etcd == "" {
+		c.Etcd = "3.6"
+	}
+	if c.Hook == 0 {
+		c.Hook = time.Minute
+	}
+}
+
+const (
+	group  = "etcd"         // name of every fleet's auto scaling group
+	awsURL = "10.77.0.2:80" // where its AWS listens, for all hosts
+)
+
+// Fleet is a lab, a cloud whose instances are the lab's hosts, and the means to
+// look at both. All of it ends with the test.
+type Fleet struct {
+	Lab    *lab.Lab
+	Cloud  *fakeaws.Cloud
+	Writer *Writer
+
+	t   *testing.T
+	cfg Config
+	bin binaries
+
+	mu        sync.Mutex
+	hosts     map[string]*lab.Host // by instance id, those of the past included
+	abrupt    bool                 // machines end without a shutdown from now on
+	clusterID uint64               // of the first cluster seen: no other may ever be
+	broken    []error              // of rules that hold at every event
+}
+
+// New makes a fleet and its group, and so begins to launch its first instances.
+func New(t *testing.T, cfg Config) *Fleet {
+	t.Helper()
+	cfg.setDefaults()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // builds what was never built before
+	defer cancel()
+	f := &Fleet{t: t, cfg: cfg, hosts: map[string]*lab.Host{}}
+	var err error
+	if f.bin, err = build(ctx, cfg.Etcd); err != nil {
+		t.Fatal(err)
+	}
+	if f.Lab, err = lab.New(ctx, lab.Options{Logf: t.Logf}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	f.startCloud()
+	t.Cleanup(f.dump) // first of all, while the hosts are on
+	f.Writer = startWriter(f)
+	t.Cleanup(f.Writer.Stop)
+	if err := f.Cloud.AddGroup(fakeaws.GroupConfig{
+		Name: group, Max: cfg.Max, Desired: cfg.Size, Replace: cfg.Replace,
+		Hooks: []fakeaws.Hook{
+			{Name: "quorumd-launch", Transition: fakeaws.Launching, HeartbeatTimeout: cfg.Hook},
+			{Name: "quorumd-terminate", Transition: fakeaws.Terminating, HeartbeatTimeout: cfg.Hook},
+		},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *Fleet) startCloud() {
+	f.t.Helper()
+	var err error
+	f.Cloud, err = fakeaws.New(fakeaws.Config{
+		Driver: driver{f},
+		// The lowest free address first: a replacement gets the address of the one it
+		// replaces, which must not make it the same member.
+		IPs: fakeaws.NewIPPool(netip.MustParseAddr("10.77.0.11"), netip.MustParseAddr("10.77.0.250"), true),
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() {
+		f.mu.Lock()
+		f.abrupt = true // nobody is interested in orderly ends any more
+		f.mu.Unlock()
+		if err := f.Cloud.Close(); err != nil {
+			f.t.Error(err)
+		}
+	})
+	aws, err := f.Lab.AddNet("aws", netip.MustParseAddr("10.77.0.2"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ln, err := f.Lab.Listen(aws, awsURL)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := f.Cloud.Serve(ln); err != nil {
+		f.t.Fatal(err)
+	}
+	f.Cloud.Subscribe(f.checkEvent)
+}
+
+// driver makes hosts of the cloud's instances.
+type driver struct{ f *Fleet }
+
+func (d driver) Start(ctx context.Context, inst fakeaws.Instance) error {
+	f := d.f
+	h, err := f.Lab.AddHost(lab.HostSpec{
+		Name: fmt.Sprintf("h%d", inst.PrivateIP.As4()[3]), Hostname: inst.ID, Addr: inst.PrivateIP,
+	})
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.hosts[inst.ID] = h
+	f.mu.Unlock()
+	if err := f.provision(h); err != nil {
+		return err
+	}
+	ln, err := f.Lab.Listen(h, lab.IMDSAddr+":80")
+	if err != nil {
+		return err
+	}
+	if _, err := f.Cloud.ServeMetadata(inst.ID, ln); err != nil {
+		return err
+	}
+	if err := h.Boot(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return h.WaitBooted(ctx) // not until up: that may need the whole cluster
+}
+
+// Stop ends a machine as EC2 does: the power button first, then the power.
+func (d driver) Stop(ctx context.Context, id string) error {
+	d.f.mu.Lock()
+	h, abrupt := d.f.hosts[id], d.f.abrupt
+	d.f.mu.Unlock()
+	if h == nil {
+		return nil // its start failed early
+	}
+	if !abrupt && h.Running() {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if err := h.Shutdown(ctx); err != nil {
+			d.f.t.Logf("%s: power taken after: %v", id, err)
+		}
+	}
+	return h.Retire()
+}
+
+// Host of an instance, also of one that is gone.
+func (f *Fleet) Host(id string) *lab.Host {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.hosts[id]
+	if h == nil {
+		f.t.Fatalf("no host for instance %s", id)
+	}
+	return h
+}
+
+// Instances that the group lists, oldest first, whatever their state.
+func (f *Fleet) Instances() []fakeaws.Instance {
+	g, _ := f.Cloud.Group(group)
+	return g.Instances
+}
+
+// Endpoints of etcd on all machines that run.
+func (f *Fleet) Endpoints() (urls []string) {
+	for _, inst := range f.Cloud.Instances() {
+		if inst.State == fakeaws.Running {
+			urls = append(urls, clientURL(inst))
+		}
+	}
+	slices.Sort(urls)
+	return urls
+}
+
+func clientURL(inst fakeaws.Instance) string { return fmt.Sprintf("http://%s:2379", inst.PrivateIP) }
+
+// client of etcd, from the bridge of the lab. The caller closes it.
+func (f *Fleet) client(endpoints ...string) (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{
+		Endpoints:            endpoints,
+		DialOptions:          []grpc.DialOption{grpc.WithContextDialer(f.Lab.DialGRPC)},
+		DialKeepAliveTime:    2 * time.Second, // a machine without power does not say so
+		DialKeepAliveTimeout: 2 * time.Second,
+		Logger:               zap.NewNop(), // failing calls are this test's daily bread
+	})
+}
+
+// Within bounds what the test waits for from here on.
+func (f *Fleet) Within(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeoutCause(f.t.Context(), d, fmt.Errorf("not within %s", d))
+	f.t.Cleanup(cancel)
+	return ctx
+}

@@ -1,0 +1,122 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/quorumd/quorumd/lifecycle/fakeaws"
+	"github.com/quorumd/quorumd/test/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
+
+// How long a fleet may take for one change. Generous: two slow cores that also
+// build and run everything else must not fail a correct agent.
+const (
+	forBootstrap = 3 * time.Minute
+	forOneChange = 3 * time.Minute
+)
+
+// Three machines that know only their group find each other and form one cluster.
+func TestBootstrap(t *testing.T) {
+	f := New(t, Config{})
+	f.Settle(f.Within(forBootstrap))
+}
+
+// The group ends the machine of the leader: its member leaves before its machine
+// goes, a new machine joins, and the application hardly notices.
+func TestTerminateLeader(t *testing.T) {
+	for _, replace := range []fakeaws.Replace{fakeaws.ReplaceAtOnce, fakeaws.ReplaceAfterTermination} {
+		t.Run(replace.String(), func(t *testing.T) {
+			f := New(t, Config{Replace: replace})
+			before := f.Settle(f.Within(forBootstrap))
+
+			ctx := f.Within(forOneChange)
+			leader := f.Leader(ctx)
+			if err := f.Cloud.TerminateInGroup(leader, false); err != nil {
+				t.Fatal(err)
+			}
+			after := f.Settle(ctx)
+			if after[leader] != nil {
+				t.Errorf("the old leader %s is still a member", leader)
+			}
+			if kept := inBoth(before, after); kept != 2 {
+				t.Errorf("%d of the other two members are the same as before", kept)
+			}
+		})
+	}
+}
+
+// A machine is lost without a word. Its member goes, its replacement joins.
+func TestLoseMachine(t *testing.T) {
+	f := New(t, Config{})
+	before := f.Settle(f.Within(forBootstrap))
+
+	ctx := f.Within(forOneChange)
+	lost := f.Leader(ctx)
+	f.Host(lost).PowerOff()
+	if err := f.Cloud.TerminateInstance(lost); err != nil {
+		t.Fatal(err)
+	}
+	after := f.Settle(ctx)
+	if after[lost] != nil || inBoth(before, after) != 2 {
+		t.Errorf("lost %s; members before %s, after %s", lost, describe(before), describe(after))
+	}
+}
+
+// The group grows and shrinks by more than one at a time; etcd goes one by one.
+func TestScale(t *testing.T) {
+	f := New(t, Config{})
+	three := f.Settle(f.Within(forBootstrap))
+	if err := f.Cloud.SetDesired(group, 5); err != nil {
+		t.Fatal(err)
+	}
+	five := f.Settle(f.Within(2 * forOneChange))
+	if kept := inBoth(three, five); kept != 3 {
+		t.Errorf("growing kept %d of 3 members", kept)
+	}
+	if err := f.Cloud.SetDesired(group, 3); err != nil {
+		t.Fatal(err)
+	}
+	again := f.Settle(f.Within(2 * forOneChange))
+	if kept := inBoth(five, again); kept != 3 {
+		t.Errorf("of the 3 members left, %d were there before", kept)
+	}
+}
+
+// A reboot is no farewell: same members, same instances, a new boot.
+func TestReboot(t *testing.T) {
+	f := New(t, Config{})
+	before := f.Settle(f.Within(forBootstrap))
+	seen := len(f.Cloud.Events())
+
+	ctx := f.Within(forOneChange)
+	h := f.Host(f.Leader(ctx))
+	boot := h.BootID()
+	if _, err := h.Exec(ctx, "systemctl", "reboot"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WaitReboot(ctx, boot); err != nil {
+		t.Fatal(err)
+	}
+	after := f.Settle(ctx)
+	if kept := inBoth(before, after); kept != 3 {
+		t.Errorf("%d of 3 members are the same as before", kept)
+	}
+	if left := f.Since(seen, fakeaws.Notice, fakeaws.BecameShuttingDown, fakeaws.LeftGroup); len(left) > 0 {
+		t.Errorf("the group let go of somebody: %v", left)
+	}
+}
+
+// inBoth counts the members that are in both lists under the same id.
+func inBoth(a, b Members) (n int) {
+	for name, m := range a {
+		if b[name] != nil && b[name].ID == m.ID {
+			n++
+		}
+	}
+	return n
+}
