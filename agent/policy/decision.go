@@ -1,0 +1,72 @@
+package policy
+
+import "time"
+
+// Concern is one of the agent's standing questions, in order of precedence.
+type Concern string
+
+// The concerns, in the order in which Next asks them.
+const (
+	ConcernRequest Concern = "request"
+	ConcernLeave   Concern = "leave"
+	ConcernSteward Concern = "steward"
+	ConcernJoin    Concern = "join"
+)
+
+// Concerns lists every concern in order.
+func Concerns() []Concern {
+	return []Concern{ConcernRequest, ConcernLeave, ConcernSteward, ConcernJoin}
+}
+
+// Verdict is one concern's answer.
+type Verdict struct {
+	Reason Reason
+	// Detail says which member, hook or instance, for people; never compared.
+	Detail string
+	Action Action
+	// Blocks: later concerns may not act.
+	Blocks bool
+	// Recheck is the next instant at which the same facts could decide
+	// differently; zero: never.
+	Recheck time.Time
+	Duties  []Duty
+}
+
+// Decision is what one pass decided.
+type Decision struct {
+	// Action is the one thing to do now; nil: wait.
+	Action Action
+	// Concern is whose action it is; empty when there is none.
+	Concern Concern
+	// Cancel: the action in flight is no longer wanted.
+	Cancel bool
+	// Duties are what must be running, without repetition.
+	Duties []Duty
+	// Verdicts are every concern's answer.
+	Verdicts map[Concern]Verdict
+	// Recheck is the next instant at which the SAME facts could decide
+	// differently; zero: never.
+	Recheck time.Time
+	// Steward: this agent does the cluster-wide work.
+	Steward bool
+}
+
+// State is what one view cannot show. Losing it is harmless: it only makes the
+// agent wait longer.
+type State struct {
+	// Learners tells since when each learner stands at its raft index.
+	Learners map[MemberID]Progress
+	// Forgotten tells since when EC2 does not know an instance of a member.
+	Forgotten map[InstanceID]time.Time
+	// LaunchingSince is when this node was first told to be in service without
+	// being a voter.
+	LaunchingSince time.Time
+	// QueuedSince is when this node first wanted the disruption lock.
+	QueuedSince time.Time
+}
+
+// Progress is a learner's raft index and since when it has not moved.
+type Progress struct {
+	Index uint64
+	Since time.Time
+}

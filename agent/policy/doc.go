@@ -1,0 +1,25 @@
+// Package policy holds every decision quorumd takes, as pure functions.
+//
+// [Next] is the whole brain: it reads one [View] (everything that was observed,
+// with the instant of each observation), and answers with one [Decision]: at
+// most one action, the duties that must be running, and every concern's reason,
+// also the reason to wait. It performs no I/O, reads no clock, uses no
+// randomness and changes none of its inputs, so the same inputs always give the
+// same decision: in the agent, in the simulator (package agent/sim) and in a
+// transcript.
+//
+// The rules, in one place:
+//
+//   - Unknown is never healthy, and "no answer" is never "no cluster".
+//   - One action at a time. What an action may have changed must be observed
+//     anew, by a read that began after the action ended, before the next action.
+//   - A voter that serves is removed only by itself, when its instance was told
+//     to go, holding the disruption lock. A voter that does not serve is removed
+//     when it is one's own, or when EC2 says that its instance is terminated.
+//   - No removal that leaves fewer healthy voters than the quorum of the new size.
+//   - The last voter never leaves while the group wants instances.
+//   - A hold on the lock that reached the phase "acting" never ends by time.
+//
+// Wall clocks of two machines are never compared: every time.Time in a View was
+// read from this machine's clock, except the deadlines that AWS itself states.
+package policy
