@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// quickExit spares a race-enabled service the second it lingers before its exit.
+const quickExit = "GORACE=atexit_sleep_ms=0"
+
 // service is what the test binary does as a unit's process: it begins to listen
 // to signals, says READY as its role demands and runs until SIGTERM.
 //
@@ -87,22 +90,13 @@ func boot(t *testing.T, role string, adjust func(*fakesystemd.Unit)) machine {
 		t.Fatal(err)
 	}
 	unit := fakesystemd.Unit{
-		Name: etcd, ExecStart: []string{self}, Env: []string{roleVar + "=" + role},
+		Name: etcd, ExecStart: []string{self}, Env: []string{roleVar + "=" + role, quickExit},
 		NotifyReady: true, Restart: true, Stdout: t.Output(),
 	}
 	if adjust != nil {
 		adjust(&unit)
 	}
-	dir, err := os.MkdirTemp("", "units") // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	host, err := fakesystemd.New(fakesystemd.HostConfig{Dir: dir, Units: []fakesystemd.Unit{unit}})
+	host, err := fakesystemd.New(fakesystemd.HostConfig{Dir: shortDir(t), Units: []fakesystemd.Unit{unit}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +109,21 @@ func boot(t *testing.T, role string, adjust func(*fakesystemd.Unit)) machine {
 	}
 	t.Cleanup(conn.Close)
 	return machine{host, conn}
+}
+
+// shortDir is a t.TempDir whose path leaves room for the name of a socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "units")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // patience bounds what a test waits for: long, because it ends only what hangs.

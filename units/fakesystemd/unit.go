@@ -138,21 +138,18 @@ func (u *unit) enqueue(kind jobKind) uint32 {
 		if joins || kind == jobStart && u.job.kind == jobRestart {
 			return u.job.id
 		}
-		u.finish("canceled")
+		u.finish("canceled", unchanged)
 	}
 	id := u.host.jobs.Add(1)
 	u.job = &job{id, kind}
 	u.again.stop()
 	switch {
 	case u.proc != nil && kind == jobStart && !u.stopping:
-		u.finish("done")
+		u.finish("done", unchanged)
 	case u.proc != nil:
 		u.terminate()
 	case kind == jobStop:
-		if !u.state.Stopped() { // it waited for its restart
-			u.update(func(s *units.UnitState) { s.ActiveState, s.SubState = units.ActiveStateInactive, "dead" })
-		}
-		u.finish("done")
+		u.finish("done", idle)
 	default:
 		u.begin(0)
 	}
@@ -163,7 +160,7 @@ func (u *unit) enqueue(kind jobKind) uint32 {
 // then is u.job.
 func (u *unit) terminate() {
 	if u.stopping {
-		u.update(func(*units.UnitState) {})
+		u.update(unchanged) // but for the job
 		return
 	}
 	u.stopping, u.timedOut = true, false
@@ -182,13 +179,10 @@ func (u *unit) begin(n int) {
 	u.mu.Unlock()
 	for _, c := range set.conditions {
 		if !c.holds() {
-			u.update(func(s *units.UnitState) {
+			u.finish("done", func(s *units.UnitState) {
 				s.ConditionResult = false
-				if !s.Stopped() {
-					s.ActiveState, s.SubState = units.ActiveStateInactive, "dead"
-				}
+				idle(s)
 			})
-			u.finish("done")
 			return
 		}
 	}
@@ -203,16 +197,26 @@ func (u *unit) begin(n int) {
 		return
 	}
 	u.proc = p
-	u.update(func(s *units.UnitState) {
+	started := func(s *units.UnitState) {
 		s.ActiveState, s.SubState = units.ActiveStateActivating, "start"
-		if !u.spec.NotifyReady {
-			s.ActiveState, s.SubState = units.ActiveStateActive, "running"
-		}
 		s.Result, s.ExecMainStatus, s.StatusText = "success", 0, ""
 		s.MainPID, s.NRestarts, s.InvocationID, s.ConditionResult = p.pid, n, p.invocation, true
+	}
+	if u.spec.NotifyReady {
+		u.update(started)
+		return
+	}
+	u.finish("done", func(s *units.UnitState) {
+		started(s)
+		s.ActiveState, s.SubState = units.ActiveStateActive, "running"
 	})
-	if !u.spec.NotifyReady {
-		u.finish("done")
+}
+
+// idle is the state of a unit that does not run and will not by itself. A failed
+// one stays failed.
+func idle(s *units.UnitState) {
+	if !s.Stopped() {
+		s.ActiveState, s.SubState = units.ActiveStateInactive, "dead"
 	}
 }
 
@@ -221,21 +225,16 @@ func (u *unit) noted(n note) {
 	if n.from != u.proc {
 		return
 	}
-	ready := false
-	u.update(func(s *units.UnitState) {
-		for line := range strings.SplitSeq(n.text, "\n") {
-			key, value, _ := strings.Cut(line, "=")
-			switch {
-			case key == "STATUS":
-				s.StatusText = value
-			case line == "READY=1" && s.SubState == "start":
+	for line := range strings.SplitSeq(n.text, "\n") {
+		key, value, _ := strings.Cut(line, "=")
+		switch {
+		case key == "STATUS":
+			u.update(func(s *units.UnitState) { s.StatusText = value })
+		case line == "READY=1" && u.state.SubState == "start":
+			u.finish("done", func(s *units.UnitState) {
 				s.ActiveState, s.SubState = units.ActiveStateActive, "running"
-				ready = true
-			}
+			})
 		}
-	})
-	if ready && u.job != nil {
-		u.finish("done")
 	}
 }
 
@@ -270,7 +269,7 @@ func (u *unit) ended(e exit, result string) {
 	wasStopping := u.stopping
 	u.stopping, u.timedOut = false, false
 	restart := u.spec.Restart && !wasStopping
-	u.update(func(s *units.UnitState) {
+	over := func(s *units.UnitState) {
 		s.MainPID, s.Result, s.ExecMainStatus = 0, result, e.code
 		if e.signal != 0 {
 			s.ExecMainStatus = int(e.signal)
@@ -283,15 +282,15 @@ func (u *unit) ended(e exit, result string) {
 		default:
 			s.ActiveState, s.SubState = units.ActiveStateFailed, "failed"
 		}
-	})
+	}
 	switch {
-	case wasStopping && u.job != nil && u.job.kind != jobStop:
+	case !wasStopping:
+		u.finish("failed", over) // a start that did not get to READY=1, if any
+	case u.job != nil && u.job.kind != jobStop:
+		u.update(over)
 		u.begin(0)
-		return
-	case wasStopping && u.job != nil:
-		u.finish("done")
-	case u.job != nil:
-		u.finish("failed")
+	default:
+		u.finish("done", over)
 	}
 	if restart {
 		u.again.start(u.spec.RestartSec)
@@ -315,13 +314,18 @@ func (u *unit) kill() {
 	})
 }
 
-// finish ends the current job and says so on the bus.
-func (u *unit) finish(result string) {
+// finish ends the current job, if there is one, and says so on the bus. Nobody
+// sees the change without the end of the job or the other way round.
+func (u *unit) finish(result string, change func(*units.UnitState)) {
 	j := u.job
 	u.job = nil
-	u.update(func(*units.UnitState) {})
-	u.host.bus.jobRemoved(j.id, u.spec.Name, result)
+	u.update(change)
+	if j != nil {
+		u.host.bus.jobRemoved(j.id, u.spec.Name, result)
+	}
 }
+
+func unchanged(*units.UnitState) {}
 
 // update changes the state and tells everyone, if there is something to tell.
 func (u *unit) update(change func(*units.UnitState)) {
