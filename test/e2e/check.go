@@ -194,25 +194,37 @@ func (f *Fleet) Leader(ctx context.Context) string {
 	return ""
 }
 
-// checkEvent holds the group's events against the member list, as they come. The
+// checkEvents holds the group's events against the member list, as they come. The
 // lists are read after the event: a voter that is in service does not lose its
 // vote right after, and who left does not come back.
-func (f *Fleet) checkEvent(e fakeaws.Event) {
-	var ok func(Members) bool
-	inst, _ := f.Cloud.Instance(e.Instance)
-	switch {
-	case e.Kind == fakeaws.InService:
-		ok = func(m Members) bool { return m[e.Instance] != nil && !m[e.Instance].IsLearner }
-	case e.Kind == fakeaws.BecameShuttingDown && !inst.NoticeAt.IsZero():
-		ok = func(m Members) bool { return m[e.Instance] == nil }
-	default:
-		return
-	}
-	if err := f.checkMembersAt(e, ok); err != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if !f.abrupt { // else the test is over
-			f.broken = append(f.broken, err)
+func (f *Fleet) checkEvents() func(fakeaws.Event) {
+	told := map[string]bool{} // to go, by the group, while its machine still ran
+	return func(e fakeaws.Event) {
+		var ok func(Members) bool
+		switch e.Kind {
+		case fakeaws.Notice:
+			told[e.Instance] = true
+			return
+		case fakeaws.InService:
+			ok = func(m Members) bool {
+				inst, _ := f.Cloud.Instance(e.Instance)
+				voter := m[e.Instance] != nil && !m[e.Instance].IsLearner
+				return voter || !inst.NoticeAt.IsZero() // told to go since: we look too late
+			}
+		case fakeaws.BecameShuttingDown:
+			if !told[e.Instance] {
+				return // lost, not let go: its member goes after it
+			}
+			ok = func(m Members) bool { return m[e.Instance] == nil }
+		default:
+			return
+		}
+		if err := f.checkMembersAt(e, ok); err != nil {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if !f.abrupt { // else the test is over
+				f.broken = append(f.broken, err)
+			}
 		}
 	}
 }

@@ -133,7 +133,7 @@ func (f *Fleet) startCloud() {
 	if _, err := f.Cloud.Serve(ln); err != nil {
 		f.t.Fatal(err)
 	}
-	f.Cloud.Subscribe(f.checkEvent)
+	f.Cloud.Subscribe(f.checkEvents())
 }
 
 // driver makes hosts of the cloud's instances.

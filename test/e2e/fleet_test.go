@@ -3,9 +3,12 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
 	"github.com/quorumd/quorumd/test/lab"
@@ -18,12 +21,74 @@ func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
 const (
 	forBootstrap = 3 * time.Minute
 	forOneChange = 3 * time.Minute
+
+	// plannedGap is how long the application may wait for one write while members
+	// come and go in good order. An election takes one or two seconds.
+	plannedGap = 10 * time.Second
 )
+
+func wantGap(t *testing.T, f *Fleet, longest time.Duration) {
+	t.Helper()
+	if gap := f.Writer.LongestGap(); gap > longest {
+		t.Errorf("no write was acknowledged for %.1fs, at most %.1fs wanted", gap.Seconds(), longest.Seconds())
+	}
+}
 
 // Three machines that know only their group find each other and form one cluster.
 func TestBootstrap(t *testing.T) {
 	f := New(t, Config{})
 	f.Settle(f.Within(forBootstrap))
+}
+
+// The checks that all scenarios rely on do fail when they should.
+func TestChecksBite(t *testing.T) {
+	f := New(t, Config{})
+	members := f.Settle(f.Within(forBootstrap))
+	ctx := f.Within(time.Minute)
+	client, err := f.client(f.Endpoints()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+
+	first := writerPrefix + "00000000"
+	found, err := client.Get(ctx, writerPrefix, clientv3.WithPrefix(), clientv3.WithLimit(1))
+	if err == nil && len(found.Kvs) == 1 {
+		first = string(found.Kvs[0].Key)
+	}
+	if _, err := client.Put(ctx, first, "value of "+first); err != nil { // same value, later revision
+		t.Fatal(err)
+	}
+	if f.Writer.Check(ctx, client) == nil {
+		t.Error("a write that was done twice is not noticed")
+	}
+	if _, err := client.Delete(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	if f.Writer.Check(ctx, client) == nil {
+		t.Error("a lost write is not noticed")
+	}
+	e := fakeaws.Event{Kind: fakeaws.InService, Instance: "i-stranger"}
+	if f.checkMembersAt(e, func(m Members) bool { return m[e.Instance] != nil }) == nil {
+		t.Error("an instance in service without a member is not noticed")
+	}
+	if _, err := f.settled(ctx); err != nil {
+		t.Fatal(err)
+	}
+	gone := f.Instances()[0].ID
+	// etcd refuses for the first 5 s of a connection between two members.
+	if err := lab.Until(ctx, 250*time.Millisecond, "a removal", func(ctx context.Context) error {
+		_, err := client.MemberRemove(ctx, members[gone].ID)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.settled(ctx); err == nil {
+		t.Error("an instance in service whose member was removed is not noticed")
+	}
+	if f.checkCluster(1) == nil {
+		t.Error("another cluster is not noticed")
+	}
 }
 
 // The group ends the machine of the leader: its member leaves before its machine
@@ -46,6 +111,7 @@ func TestTerminateLeader(t *testing.T) {
 			if kept := inBoth(before, after); kept != 2 {
 				t.Errorf("%d of the other two members are the same as before", kept)
 			}
+			wantGap(t, f, plannedGap)
 		})
 	}
 }
@@ -85,6 +151,7 @@ func TestScale(t *testing.T) {
 	if kept := inBoth(five, again); kept != 3 {
 		t.Errorf("of the 3 members left, %d were there before", kept)
 	}
+	wantGap(t, f, plannedGap)
 }
 
 // A reboot is no farewell: same members, same instances, a new boot.
@@ -109,6 +176,7 @@ func TestReboot(t *testing.T) {
 	if left := f.Since(seen, fakeaws.Notice, fakeaws.BecameShuttingDown, fakeaws.LeftGroup); len(left) > 0 {
 		t.Errorf("the group let go of somebody: %v", left)
 	}
+	wantGap(t, f, plannedGap)
 }
 
 // inBoth counts the members that are in both lists under the same id.

@@ -45,7 +45,7 @@ func (w *Writer) Stop() {
 	<-w.done
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.f.t.Logf("writer: %d writes acknowledged, longest time without one %.1fs", len(w.acked), w.gap.Seconds())
+	w.f.t.Logf("writer: %d writes acknowledged, longest time without one %.2fs", len(w.acked), w.gap.Seconds())
 }
 
 // Acked is the number of acknowledged writes so far.
@@ -53,6 +53,13 @@ func (w *Writer) Acked() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.acked)
+}
+
+// LongestGap is the longest time between two acknowledgements so far.
+func (w *Writer) LongestGap() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gap
 }
 
 func (w *Writer) run(ctx context.Context) {
