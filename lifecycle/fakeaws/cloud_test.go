@@ -259,6 +259,17 @@ func TestSubscribe(t *testing.T) {
 	}
 }
 
+func TestEventString(t *testing.T) {
+	e := Event{At: epoch, Kind: HookCompleted, Group: "etcd", Instance: "i-1", Hook: "leave", Result: Continue, By: "i-1"}
+	if got, want := e.String(), "10:00:00.000 etcd i-1 hook-completed leave CONTINUE by i-1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	e = Event{At: epoch, Kind: HookOpened, Hook: "leave", Deadline: epoch.Add(time.Minute), Note: "why"}
+	if got, want := e.String(), "10:00:00.000 hook-opened leave until 10:01:00.000 (why)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestConfigErrors(t *testing.T) {
 	r := newRig(t, Config{}, bare(0))
 	for _, g := range []GroupConfig{

@@ -3,6 +3,7 @@ package fakeaws
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -45,6 +46,27 @@ type Event struct {
 	By         string    // who completed or heartbeat: an instance id, an access key, or "expired..."
 	Deadline   time.Time // of a hook that opened or got a heartbeat
 	Note       string    // the reason, or an error
+}
+
+// String is one line for people.
+func (e Event) String() string {
+	const clock = "15:04:05.000"
+	words := []string{e.At.Format(clock)}
+	for _, w := range []string{e.Group, e.Instance, string(e.Kind), e.Hook, e.Result} {
+		if w != "" {
+			words = append(words, w)
+		}
+	}
+	if e.By != "" {
+		words = append(words, "by "+e.By)
+	}
+	if !e.Deadline.IsZero() {
+		words = append(words, "until "+e.Deadline.Format(clock))
+	}
+	if e.Note != "" {
+		words = append(words, "("+e.Note+")")
+	}
+	return strings.Join(words, " ")
 }
 
 // emit appends to the log. c.mu is held.
