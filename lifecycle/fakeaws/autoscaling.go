@@ -158,7 +158,7 @@ func (c *Cloud) describeHooks(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := c.see().group(name, c.groupARN)
+	g := c.see().group(name)
 	if g == nil {
 		return nil, noGroup(name)
 	}

@@ -98,7 +98,7 @@ func launchTemplate(group string) xmlLaunchTemplate {
 
 func (c *Cloud) xmlGroup(g groupView) xmlGroup {
 	x := xmlGroup{
-		Name: g.Name, ARN: c.groupARN(g.Name), LaunchTemplate: launchTemplate(g.Name),
+		Name: g.Name, ARN: g.arn, LaunchTemplate: launchTemplate(g.Name),
 		MinSize: g.Min, MaxSize: g.Max, DesiredCapacity: g.Desired,
 		DefaultCooldown: 300, Zones: members[string]{c.cfg.Zones}, HealthCheckType: "EC2",
 		CreatedTime: timestamp(g.createdAt), VPCZoneIdentifier: "subnet-0fa4eaa5000000001",

@@ -136,7 +136,7 @@ func (c *Cloud) dropDeleted() {
 	})
 }
 
-func (c *Cloud) groupARN(name string) string {
+func (c *Cloud) newARN(name string) string {
 	return strings.Join([]string{"arn:aws:autoscaling", c.cfg.Region, c.cfg.AccountID,
-		"autoScalingGroup", "11111111-2222-4333-8444-555555555555", "autoScalingGroupName/" + name}, ":")
+		"autoScalingGroup", uuid(c.ids.groups), "autoScalingGroupName/" + name}, ":")
 }

@@ -201,9 +201,9 @@ func (c *Cloud) enter() bool {
 	return true
 }
 
-func (c *Cloud) findGroup(name string) *group {
+func (c *Cloud) findGroup(nameOrARN string) *group {
 	for _, g := range c.groups {
-		if g.Name == name || c.groupARN(g.Name) == name {
+		if g.Name == nameOrARN || g.arn == nameOrARN {
 			return g
 		}
 	}

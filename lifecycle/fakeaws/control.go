@@ -37,7 +37,7 @@ func (c *Cloud) AddGroup(cfg GroupConfig) error {
 			return &Error{http.StatusBadRequest, "AlreadyExists",
 				"AutoScalingGroup by this name already exists - A group with the name " + cfg.Name + " already exists"}
 		}
-		c.groups = append(c.groups, &group{GroupConfig: cfg, createdAt: c.now()})
+		c.groups = append(c.groups, &group{GroupConfig: cfg, arn: c.newARN(cfg.Name), createdAt: c.now()})
 		c.dirty = true
 		c.emit(Event{Kind: GroupCreated, Group: cfg.Name})
 		return nil

@@ -123,6 +123,7 @@ func (m *machine) snapshot() Instance {
 // group is the Cloud's own record of an auto scaling group, guarded by Cloud.mu.
 type group struct {
 	GroupConfig
+	arn       string // differs from that of an earlier group of the same name
 	createdAt time.Time
 	suspended []string   // process names, in the order of suspension
 	members   []*machine // as the group lists them, oldest first

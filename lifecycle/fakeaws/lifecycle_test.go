@@ -301,4 +301,11 @@ func TestDeleteGroup(t *testing.T) {
 	if _, found := r.cloud.Group("etcd"); found {
 		t.Error("the group is still there")
 	}
+	before := *out.AutoScalingGroups[0].AutoScalingGroupARN
+	ok(t, r.cloud.AddGroup(hooked(1)))
+	again, _ := r.cloud.Group("etcd")
+	if again.ARN == before {
+		t.Errorf("a new group of the same name has the old ARN %s", before)
+	}
+	ok(t, r.cloud.CompleteHook(again.ARN, "join", again.Instances[0].ID, Continue, "someone")) // an ARN names it too
 }

@@ -18,6 +18,7 @@ type view struct {
 
 type groupView struct {
 	GroupConfig
+	arn       string
 	createdAt time.Time
 	suspended []string
 	members   []Instance
@@ -31,7 +32,7 @@ func (c *Cloud) takeView() *view {
 		v.instances = append(v.instances, m.snapshot())
 	}
 	for _, g := range c.groups {
-		gv := groupView{GroupConfig: g.GroupConfig, createdAt: g.createdAt,
+		gv := groupView{GroupConfig: g.GroupConfig, arn: g.arn, createdAt: g.createdAt,
 			suspended: slices.Clone(g.suspended), deleting: g.deleting}
 		gv.Tags = slices.Clone(g.Tags)
 		for _, m := range g.members {
@@ -73,9 +74,9 @@ func (c *Cloud) SetStaleness(d time.Duration) {
 	c.staleness = min(max(d, 0), MaxStaleness)
 }
 
-func (v *view) group(nameOrARN string, arn func(string) string) *groupView {
+func (v *view) group(nameOrARN string) *groupView {
 	for i := range v.groups {
-		if g := &v.groups[i]; g.Name == nameOrARN || arn(g.Name) == nameOrARN {
+		if g := &v.groups[i]; g.Name == nameOrARN || g.arn == nameOrARN {
 			return g
 		}
 	}
@@ -85,6 +86,7 @@ func (v *view) group(nameOrARN string, arn func(string) string) *groupView {
 // Group is a copy of what is known of a group at one moment.
 type Group struct {
 	Name              string
+	ARN               string
 	Min, Max, Desired int
 	Suspended         []string
 	Tags              []Tag
@@ -115,7 +117,7 @@ func (c *Cloud) Groups() []Group {
 }
 
 func (g *group) export() Group {
-	out := Group{Name: g.Name, Min: g.Min, Max: g.Max, Desired: g.Desired,
+	out := Group{Name: g.Name, ARN: g.arn, Min: g.Min, Max: g.Max, Desired: g.Desired,
 		Suspended: slices.Clone(g.suspended), Tags: slices.Clone(g.Tags), Deleting: g.deleting}
 	for _, m := range g.members {
 		out.Instances = append(out.Instances, m.snapshot())
