@@ -120,24 +120,23 @@ func (c *Conn) Close() {
 // breaks makes another.
 func (c *Conn) own(life context.Context, s *session) {
 	defer close(c.done)
+	defer c.publish(nil, true)
 	for s != nil {
 		c.publish(s, false)
 		err := c.serve(life, s)
-		c.publish(nil, life.Err() != nil)
+		c.publish(nil, false)
 		s.close()
-		if life.Err() != nil {
-			return
+		if life.Err() == nil {
+			c.opts.Log.Warn("connection to systemd lost", "err", err)
 		}
-		c.opts.Log.Warn("connection to systemd lost", "err", err)
 		s = c.reconnect(life)
 	}
-	c.publish(nil, true)
 }
 
 // reconnect tries until it has a session or life ends (then nil).
 func (c *Conn) reconnect(life context.Context) *session {
 	pause := c.opts.RetryMin
-	for attempt := 1; ; attempt++ {
+	for attempt := 1; life.Err() == nil; attempt++ {
 		ctx, cancel := context.WithTimeout(life, c.opts.CallTimeout)
 		s, err := c.connect(ctx, life)
 		cancel()
@@ -154,6 +153,7 @@ func (c *Conn) reconnect(life context.Context) *session {
 		}
 		pause = min(2*pause, c.opts.RetryMax)
 	}
+	return nil
 }
 
 // publish makes s the session that calls use and wakes who waits for one.

@@ -86,7 +86,7 @@ func TestStartDoesNotWaitForReady(t *testing.T) {
 }
 
 func TestStopWaitsForADeafProcess(t *testing.T) {
-	m := boot(t, "deaf", func(u *fakesystemd.Unit) { u.TimeoutStop = 50 * time.Millisecond })
+	m := boot(t, "deaf", func(u *fakesystemd.Unit) { u.StopTimeout = 50 * time.Millisecond })
 	m.must(t, m.conn.Start)
 	up := m.until(t, "active", active)
 	m.must(t, m.conn.Stop)
@@ -103,7 +103,7 @@ func TestStopWaitsForADeafProcess(t *testing.T) {
 }
 
 func TestStopEndsWithItsContext(t *testing.T) {
-	m := boot(t, "deaf", func(u *fakesystemd.Unit) { u.TimeoutStop = time.Hour })
+	m := boot(t, "deaf", func(u *fakesystemd.Unit) { u.StopTimeout = time.Hour })
 	m.must(t, m.conn.Start)
 	m.until(t, "active", active)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -118,7 +118,7 @@ func TestStopEndsWithItsContext(t *testing.T) {
 
 // A stop must also win over Restart=always, between two runs.
 func TestStopEndsARestartLoop(t *testing.T) {
-	m := boot(t, "fail", func(u *fakesystemd.Unit) { u.RestartSec = time.Millisecond })
+	m := boot(t, "fail", func(u *fakesystemd.Unit) { u.RestartDelay = time.Millisecond })
 	m.must(t, m.conn.Start)
 	loop := m.until(t, "restarting", func(st units.UnitState) bool { return st.NRestarts >= 2 })
 	if loop.Stopped() {
@@ -131,7 +131,7 @@ func TestStopEndsARestartLoop(t *testing.T) {
 }
 
 func TestKilledUnitIsRestarted(t *testing.T) {
-	m := boot(t, "ready", func(u *fakesystemd.Unit) { u.RestartSec = time.Millisecond })
+	m := boot(t, "ready", func(u *fakesystemd.Unit) { u.RestartDelay = time.Millisecond })
 	m.must(t, m.conn.Start)
 	up := m.until(t, "active", active)
 	if err := m.KillUnit(etcd, syscall.SIGKILL); err != nil {
@@ -197,7 +197,7 @@ func TestUnitNotFound(t *testing.T) {
 }
 
 func TestReconnect(t *testing.T) {
-	m := boot(t, "ready", func(u *fakesystemd.Unit) { u.RestartSec = time.Millisecond })
+	m := boot(t, "ready", func(u *fakesystemd.Unit) { u.RestartDelay = time.Millisecond })
 	states, watched := make(chan units.UnitState, 100), make(chan error, 1)
 	ctx, cancel := context.WithCancel(patience(t))
 	go func() {

@@ -104,7 +104,8 @@ type EnvVar struct {
 // more than a line in its log, and an etcd that started without its
 // ETCD_INITIAL_CLUSTER would found a cluster of its own. Names must be
 // [A-Za-z_][A-Za-z0-9_]*; values must be UTF-8 without control characters
-// other than tab and newline, and without Unicode's noncharacters.
+// other than tab and newline (newer systemds take them, older do not), and
+// without Unicode's noncharacters.
 func RenderEnvironment(vars []EnvVar) ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString("# Written by quorumd, which replaces it when etcd's membership changes.\n" +

@@ -179,7 +179,8 @@ func (s *session) subscribe(ctx context.Context) error {
 // Watch calls report with the state of unit: first as it is now, then after each
 // change, and at least every Options.Reread, so equal states repeat and a fact
 // made of them is never older than that. While the state cannot be read, report
-// gets the error instead and a zero state. A state in between two quick changes
+// gets the error instead and a zero state: after Options.CallTimeout if the bus is
+// away, since it may be back before. A state in between two quick changes
 // may be skipped, the last one never is.
 //
 // Watch blocks, calling report from its own goroutine, until ctx ends (then it

@@ -18,7 +18,7 @@
 //   - signals are sent only after some client called Subscribe, and only those
 //     that match a rule of the receiver; a call's sender is checked by uid;
 //   - a service gets a clean environment, its own process group, and is
-//     restarted RestartSec after it ended unless it was stopped.
+//     restarted RestartDelay after it ended unless it was stopped.
 //
 // What it leaves out: unit files (units are declared in Go), dependencies,
 // cgroups (a process group takes their place), start rate limits, watchdogs,

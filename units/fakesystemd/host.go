@@ -25,19 +25,23 @@ var ErrPoweredOff = errors.New("host is powered off")
 
 // Unit declares one service of a Host.
 type Unit struct {
-	Name       string    // "etcd-member.service"
-	ExecStart  []string  // program (absolute path) and arguments
-	Env        []string  // "K=V"; drop-ins override these
-	WorkingDir string    // default: the Host's directory
-	Stdout     io.Writer // standard output and error; nil discards them
+	Name       string   // "etcd-member.service"
+	ExecStart  []string // program (absolute path) and arguments
+	Env        []string // "K=V"; drop-ins override these
+	WorkingDir string   // default: the Host's directory
+
+	// Stdout takes standard output and error; nil discards them. An *os.File is
+	// handed to the process as it is. One writer may serve several units only
+	// if it is safe for concurrent use.
+	Stdout io.Writer
 
 	// NotifyReady makes the unit Type=notify: it is active once the process
 	// has sent READY=1. Otherwise it is active as soon as it runs.
 	NotifyReady bool
 
-	Restart     bool          // Restart=always
-	RestartSec  time.Duration // pause before a restart; default 100 ms
-	TimeoutStop time.Duration // between SIGTERM and SIGKILL; default 10 s
+	Restart      bool          // Restart=always
+	RestartDelay time.Duration // RestartSec=, the pause before a restart; default 100 ms
+	StopTimeout  time.Duration // TimeoutStopSec=, between SIGTERM and SIGKILL; default 10 s
 }
 
 // HostConfig describes a Host.
@@ -137,11 +141,11 @@ func (h *Host) declare(spec Unit) error {
 	case h.units[spec.Name] != nil:
 		return fmt.Errorf("unit %s is declared twice", spec.Name)
 	}
-	if spec.RestartSec <= 0 {
-		spec.RestartSec = 100 * time.Millisecond
+	if spec.RestartDelay <= 0 {
+		spec.RestartDelay = 100 * time.Millisecond
 	}
-	if spec.TimeoutStop <= 0 {
-		spec.TimeoutStop = 10 * time.Second
+	if spec.StopTimeout <= 0 {
+		spec.StopTimeout = 10 * time.Second
 	}
 	if spec.WorkingDir == "" {
 		spec.WorkingDir = h.dir

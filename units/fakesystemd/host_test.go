@@ -219,7 +219,7 @@ func TestRestartAndEnvironment(t *testing.T) {
 	defer r.Close()
 	defer w.Close()
 	u := sh("env; echo --; exec sleep 1000", w)
-	u.Restart, u.RestartSec, u.Env = true, time.Millisecond, []string{"A=1"}
+	u.Restart, u.RestartDelay, u.Env = true, time.Millisecond, []string{"A=1"}
 	h := testHost(t, u)
 	if err := h.StartUnit("a.service"); err != nil {
 		t.Fatal(err)

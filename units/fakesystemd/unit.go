@@ -46,8 +46,8 @@ type unit struct {
 	proc     *process
 	stopping bool      // SIGTERM was sent to proc
 	timedOut bool      // and SIGKILL, too
-	killAt   stopwatch // TimeoutStop
-	again    stopwatch // RestartSec
+	killAt   stopwatch // StopTimeout
+	again    stopwatch // RestartDelay
 
 	mu      sync.Mutex
 	set     settings // as of the last Reload
@@ -164,7 +164,7 @@ func (u *unit) terminate() {
 		return
 	}
 	u.stopping, u.timedOut = true, false
-	u.killAt.start(u.spec.TimeoutStop)
+	u.killAt.start(u.spec.StopTimeout)
 	u.update(func(s *units.UnitState) {
 		s.ActiveState, s.SubState = units.ActiveStateDeactivating, "stop-sigterm"
 	})
@@ -293,7 +293,7 @@ func (u *unit) ended(e exit, result string) {
 		u.finish("done", over)
 	}
 	if restart {
-		u.again.start(u.spec.RestartSec)
+		u.again.start(u.spec.RestartDelay)
 	}
 }
 
