@@ -129,6 +129,9 @@ func TestDriver(t *testing.T) {
 	if _, err := r.read(metadataClient(inst.MetadataURL), "instance-id"); err == nil {
 		t.Error("metadata outlives its machine")
 	}
+	if status, body := r.raw("GET", inst.MetadataURL+"/"); !strings.Contains(body, "connection refused") {
+		t.Errorf("the listener outlives its machine: %d %s", status, body)
+	}
 	if got, want := h.seen()[2:], []string{"stop " + one}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

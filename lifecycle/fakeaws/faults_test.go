@@ -110,6 +110,16 @@ func TestFaultEndsByItself(t *testing.T) {
 	}
 }
 
+func TestFirstFaultDecides(t *testing.T) {
+	r := newRig(t, Config{}, bare(1))
+	first := r.fault(Fault{Kind: Throttling})
+	r.fault(Fault{Kind: AccessDenied, Times: 1})
+	wantCode(t, r.describeGroups(), "Throttling", "")
+	r.cloud.RemoveFault(first)
+	wantCode(t, r.describeGroups(), "AccessDenied", "") // not spent while another decided
+	ok(t, r.describeGroups())
+}
+
 func TestLatency(t *testing.T) {
 	r := newRig(t, Config{}, bare(1))
 	r.fault(Fault{Kind: Delay, Latency: 3 * time.Second})

@@ -225,6 +225,17 @@ func TestScaleInWhileReplacementIsDue(t *testing.T) {
 	r.wantStates("#1 InService", "#3 InService")
 }
 
+// An instance that scale-in chose holds no launch up: none is owed for it.
+func TestScaleOutWhileScaleInWaits(t *testing.T) {
+	g := hooked(2)
+	g.Replace = ReplaceAfterTermination
+	g.Hooks = g.Hooks[1:]
+	r := newRig(t, Config{}, g)
+	ok(t, r.desire(1))
+	ok(t, r.desire(2))
+	r.wantStates("#1 Terminating:Wait", "#2 InService", "#3 InService")
+}
+
 func TestScale(t *testing.T) {
 	g := bare(1)
 	g.Min, g.Max = 1, 3
