@@ -24,8 +24,8 @@ type Verdict struct {
 	// Detail says which member, hook or instance, for people; never compared.
 	Detail string
 	Action Action
-	// Blocks: later concerns may not act.
-	Blocks bool
+	// Blocks names the later concerns that may not act meanwhile.
+	Blocks []Concern
 	// Recheck is the next instant at which the same facts could decide
 	// differently; zero: never.
 	Recheck time.Time
@@ -44,9 +44,12 @@ type Decision struct {
 	Duties []Duty
 	// Verdicts are every concern's answer.
 	Verdicts map[Concern]Verdict
-	// Recheck is the next instant at which the SAME facts could decide
-	// differently; zero: never.
+	// Recheck is the next instant at which the SAME facts, still young enough,
+	// could decide differently; zero: never.
 	Recheck time.Time
+	// Stale is when the first fact that this decision rests on becomes too old to
+	// rest on; zero: never. Observers refresh facts well before.
+	Stale time.Time
 	// Steward: this agent does the cluster-wide work.
 	Steward bool
 }

@@ -265,8 +265,12 @@ type Unit struct {
 
 // Stopped reports whether nothing of the unit runs or is about to.
 func (u Unit) Stopped() bool {
-	return u.Load != "not-found" && (u.Active == "inactive" || u.Active == "failed")
+	return u.Load == "not-found" || u.Active == "inactive" || u.Active == "failed"
 }
+
+// Down reports whether no process of the unit runs now: stopped, or waiting for
+// systemd's next automatic restart.
+func (u Unit) Down() bool { return u.Stopped() || u.Sub == "auto-restart" }
 
 // Data is the state of etcd's data directory.
 type Data struct {
@@ -422,6 +426,9 @@ type Record struct {
 	// first started as that member.
 	Member  MemberID
 	Cluster ClusterID
+	// Ran: etcd was seen to have written data under this identity. Without it an
+	// empty data directory means "never started"; with it, "wiped".
+	Ran     bool
 	Promise *Promise
 	Leaving *Leaving
 	// Endpoints are client URLs of members, as last known.

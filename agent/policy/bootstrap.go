@@ -1,0 +1,264 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// groupFresh is how old the group's list may be when a first cluster rests on it.
+const groupFresh = 15 * time.Second
+
+// firstCluster is the agreement on a first cluster. Every node promises one list,
+// on disk; a cluster starts only when every instance of the group, in whatever
+// lifecycle state, publishes the same promise in one pass, they are as many as
+// desired, and the cluster's id stands on the group before etcd first starts.
+// A promise is replaced only when every node in it that EC2 does not call
+// terminated says that it has not started and will not.
+func (p *pass) firstCluster() Verdict {
+	ver := p.agree()
+	ids := make([]string, 0, len(p.v.Group.Value.Instances))
+	for _, i := range p.v.Group.Value.Instances {
+		ids = append(ids, string(i.ID))
+	}
+	if pr := p.v.Record.Promise; pr != nil {
+		for _, m := range pr.Members {
+			ids = append(ids, string(m.Instance))
+		}
+	}
+	slices.Sort(ids)
+	if ids = slices.Compact(ids); len(ids) > 0 {
+		ver.Duties = append(ver.Duties, WatchInstances{Every: 5 * time.Second, IDs: strings.Join(ids, ",")})
+	}
+	return ver
+}
+
+func (p *pass) agree() Verdict {
+	g, rec := p.v.Group, p.record()
+	if !fresh(p, g, groupFresh) {
+		return Verdict{Reason: GroupUnknown, Detail: g.Err}
+	}
+	mine := rec.Promise
+	if tag := g.Value.ClusterTag; tag != "" {
+		if mine != nil && mine.ClusterID().String() == tag && !rec.Ran {
+			return p.finish(rec)
+		}
+		return Verdict{Reason: ClusterMissing, Detail: fmt.Sprintf(
+			"the group's tag names cluster %s and no member of it answers; if it is gone for good: quorumd bootstrap --fresh", tag)}
+	}
+	if mine != nil && mine.Committed {
+		return p.finish(rec)
+	}
+	if rec.Member != 0 {
+		return Verdict{Reason: ClusterMissing, Detail: fmt.Sprintf(
+			"this node was member %s of cluster %s, of which no member answers; if it is gone for good: quorumd bootstrap --fresh", rec.Member, rec.Cluster)}
+	}
+	want, ver, ok := p.candidate()
+	if !ok {
+		// What was promised may be impossible by now: others wait for us to say so.
+		if mine != nil && !mine.Withdrawn && p.listChanged(mine) {
+			return p.withdraw(rec)
+		}
+		return ver
+	}
+	switch {
+	case mine == nil:
+		return p.promise(rec, want)
+	case mine.Hash() != want.Hash() && !mine.Withdrawn:
+		return p.withdraw(rec)
+	case mine.Withdrawn:
+		if who, stands := p.standsBy(mine); stands {
+			return Verdict{Reason: AwaitWithdrawal, Detail: who}
+		}
+		return p.promise(rec, want)
+	}
+	if missing := p.disagree(mine); len(missing) > 0 {
+		return Verdict{Reason: AwaitAgreement, Detail: strings.Join(missing, ", ")}
+	}
+	return p.commit(rec)
+}
+
+// candidate is the list this node would promise now: all instances of the group,
+// with the peer URLs that their agents publish.
+func (p *pass) candidate() (*Promise, Verdict, bool) {
+	g := p.v.Group.Value
+	if len(g.Instances) != g.Desired || g.Desired == 0 {
+		return nil, Verdict{Reason: GroupUnsettled, Detail: fmt.Sprintf("%d instances, %d desired", len(g.Instances), g.Desired)}, false
+	}
+	if _, ok := g.Find(p.v.Self.Instance); !ok {
+		return nil, Verdict{Reason: NotInGroup, Detail: g.Name}, false
+	}
+	want := &Promise{GroupARN: g.ARN}
+	var silent, data []string
+	for _, i := range g.Instances {
+		if i.State.Leaving() {
+			return nil, Verdict{Reason: GroupUnsettled, Detail: string(i.ID) + " is " + string(i.State)}, false
+		}
+		url := p.v.Self.PeerURL
+		if i.ID != p.v.Self.Instance {
+			f := p.v.Peers[i.ID]
+			if !fresh(p, f, p.cfg.StaleAfter) {
+				silent = append(silent, string(i.ID))
+				continue
+			}
+			if f.Value.HasData || f.Value.Member != 0 {
+				data = append(data, string(i.ID))
+			}
+			url = f.Value.PeerURL
+		}
+		want.Members = append(want.Members, PromisedMember{Instance: i.ID, PeerURL: url})
+	}
+	switch {
+	case len(silent) > 0:
+		return nil, Verdict{Reason: PeersSilent, Detail: strings.Join(silent, ", ")}, false
+	case len(data) > 0:
+		return nil, Verdict{Reason: PeersHaveData, Detail: strings.Join(data, ", ")}, false
+	}
+	return want, Verdict{}, true
+}
+
+// listChanged reports whether the group is surely not the promised list any more.
+func (p *pass) listChanged(mine *Promise) bool {
+	g := p.v.Group.Value
+	if g.Desired != len(mine.Members) || len(g.Instances) != len(mine.Members) {
+		return true
+	}
+	for _, i := range g.Instances {
+		if !mine.Has(i.ID) || i.State.Leaving() {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *pass) promise(rec Record, want *Promise) Verdict {
+	rec.Promise = want
+	return Verdict{Reason: PromiseFirst, Detail: want.String(), Action: WriteRecord{Why: string(PromiseFirst), Record: rec}}
+}
+
+func (p *pass) withdraw(rec Record) Verdict {
+	pr := *rec.Promise
+	pr.Withdrawn = true
+	rec.Promise = &pr
+	return Verdict{Reason: Withdraw, Detail: pr.String(), Action: WriteRecord{Why: string(Withdraw), Record: rec}}
+}
+
+// standsBy names a node that may still start the promised list: one that EC2 does
+// not call terminated, and that does not say that it withdrew or moved on.
+func (p *pass) standsBy(mine *Promise) (string, bool) {
+	hash := mine.Hash()
+	for _, m := range mine.Members {
+		if m.Instance == p.v.Self.Instance || p.v.Instances.Value[m.Instance].State == InstanceTerminated {
+			continue
+		}
+		f := p.v.Peers[m.Instance]
+		if !fresh(p, f, p.cfg.StaleAfter) {
+			return string(m.Instance) + " does not answer", true
+		}
+		theirs := f.Value.Promise
+		if f.Value.HasData || f.Value.Member != 0 {
+			return string(m.Instance) + " has started", true
+		}
+		if theirs != nil && theirs.Hash() == hash && (theirs.Committed || !theirs.Withdrawn) {
+			return string(m.Instance) + " stands by the old list", true
+		}
+	}
+	return "", false
+}
+
+// disagree names the instances of the group that do not publish this promise now.
+func (p *pass) disagree(mine *Promise) []string {
+	var missing []string
+	hash := mine.Hash()
+	for _, i := range p.v.Group.Value.Instances {
+		if i.ID == p.v.Self.Instance {
+			continue
+		}
+		f := p.v.Peers[i.ID]
+		theirs := f.Value.Promise
+		if !fresh(p, f, p.cfg.ActWithin) || theirs == nil || theirs.Hash() != hash || (theirs.Withdrawn && !theirs.Committed) {
+			missing = append(missing, string(i.ID))
+		}
+	}
+	return missing
+}
+
+// commit writes down, before anything else, that this node may start the list.
+func (p *pass) commit(rec Record) Verdict {
+	pr := *rec.Promise
+	pr.Committed = true
+	rec.Promise = &pr
+	rec.Member, rec.Cluster, rec.Ran = pr.MemberID(p.v.Self.Instance), pr.ClusterID(), false
+	return Verdict{Reason: CommitFirst, Detail: "cluster " + rec.Cluster.String(), Action: WriteRecord{Why: string(CommitFirst), Record: rec}}
+}
+
+// finish goes on with a promise that is committed, or that the group's tag names:
+// the tag is on the group and read back, then etcd starts.
+func (p *pass) finish(rec Record) Verdict {
+	if !rec.Promise.Committed {
+		return p.commit(rec)
+	}
+	if p.v.Group.Value.ClusterTag == "" {
+		return Verdict{Reason: TagFirst, Detail: rec.Cluster.String(), Action: WriteTag{Cluster: rec.Cluster}}
+	}
+	return p.startFirst(rec)
+}
+
+func (p *pass) startFirst(rec Record) Verdict {
+	return Verdict{Reason: StartFirst, Detail: "cluster " + rec.Cluster.String(),
+		Action: StartEtcd{New: true, Initial: rec.Promise.Initial(), Token: rec.Promise.Token()}}
+}
+
+// requests answers what operators ask for.
+func requests(p *pass) Verdict {
+	for _, r := range p.v.Requests {
+		if r.Kind == FreshStart {
+			return p.freshStart(r)
+		}
+		return Verdict{Reason: FreshRefused, Action: AnswerRequest{ID: r.ID, Answer: "unknown request " + string(r.Kind)}}
+	}
+	return Verdict{Reason: Idle}
+}
+
+// freshStart removes the tag of a cluster of which nothing is left, so that the
+// group agrees on a new one.
+func (p *pass) freshStart(r Request) Verdict {
+	refuse := func(why string) Verdict {
+		return Verdict{Reason: FreshRefused, Detail: why, Action: AnswerRequest{ID: r.ID, Answer: why}}
+	}
+	g := p.v.Group
+	watch := []Duty{WatchGroup{Every: 2 * time.Second}, WatchClosely{}}
+	if !fresh(p, g, groupFresh) {
+		return Verdict{Reason: GroupUnknown, Detail: g.Err, Duties: watch}
+	}
+	if p.listed {
+		return refuse(fmt.Sprintf("a member of cluster %s answers: nothing to start anew", p.list.Cluster))
+	}
+	for _, i := range g.Value.Instances {
+		if i.ID == p.v.Self.Instance {
+			continue
+		}
+		f := p.v.Peers[i.ID]
+		switch {
+		case !fresh(p, f, p.cfg.StaleAfter):
+			return refuse(fmt.Sprintf("the agent of %s does not answer, so it may hold a member of the cluster", i.ID))
+		case f.Value.HasData:
+			return refuse(fmt.Sprintf("%s has etcd data of cluster %s: start that member, or archive its data directory, first", i.ID, f.Value.Cluster))
+		}
+	}
+	if !p.v.Data.Known() || !p.v.Data.Value.Empty {
+		return refuse("this node has etcd data: start that member, or archive its data directory, first")
+	}
+	rec := p.record()
+	if rec.Member != 0 || rec.Promise != nil {
+		rec.Member, rec.Cluster, rec.Ran, rec.Promise = 0, 0, false, nil
+		return Verdict{Reason: FreshAllowed, Detail: "forgetting the old identity",
+			Action: WriteRecord{Why: string(FreshAllowed), Record: rec}, Blocks: []Concern{ConcernJoin}, Duties: watch}
+	}
+	if tag := g.Value.ClusterTag; tag != "" {
+		return Verdict{Reason: FreshAllowed, Detail: "removing the tag " + tag, Action: DeleteTag{Value: tag}, Duties: watch}
+	}
+	return Verdict{Reason: FreshAllowed, Action: AnswerRequest{ID: r.ID, OK: true,
+		Answer: "the group bears no cluster tag any more; its agents now agree on a new cluster"}}
+}

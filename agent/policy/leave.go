@@ -1,0 +1,440 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// lifecycleStale is how old the target lifecycle state may be: it is polled every
+// second, so thirty missed polls.
+const lifecycleStale = 30 * time.Second
+
+// heartbeatShare is the part of a hook's timeout after which it is extended.
+const heartbeatShare = 3
+
+// told reports whether this instance is told to go right now.
+func (p *pass) told() (string, bool) {
+	if l := p.v.Lifecycle; fresh(p, l, lifecycleStale) && l.Value.Leaves() {
+		return string(l.Value), true
+	}
+	if s := p.v.Spot; s.Ever() && !s.Value.Time.IsZero() {
+		return "Spot:" + s.Value.Action, true
+	}
+	return "", false
+}
+
+// leave takes this node's member out of the cluster before its instance ends.
+func leave(p *pass) Verdict {
+	mark := p.record().Leaving
+	target, told := p.told()
+	switch {
+	case mark == nil && !told:
+		return p.stay()
+	case mark == nil:
+		r := p.record()
+		r.Leaving = &Leaving{Since: p.now, Target: target}
+		if p.listed {
+			r.Leaving.Voters = len(p.list.Voters())
+		}
+		return Verdict{Reason: MarkLeaving, Detail: target, Blocks: []Concern{ConcernJoin},
+			Action: WriteRecord{Why: string(MarkLeaving), Record: r},
+			Duties: []Duty{WatchGroup{Every: 2 * time.Second}}}
+	case !told && p.revoked(mark):
+		r := p.record()
+		r.Leaving = nil
+		return Verdict{Reason: LeaveRevoked, Blocks: []Concern{ConcernJoin},
+			Action: WriteRecord{Why: string(LeaveRevoked), Record: r}}
+	}
+	l := p.leaving(mark)
+	ver := l.decide()
+	ver.Blocks = []Concern{ConcernJoin}
+	ver.Duties = append(ver.Duties, WatchGroup{Every: 2 * time.Second}, WatchClosely{})
+	if l.heartbeat() {
+		ver.Duties = append(ver.Duties, Heartbeat{Hook: l.hook.Name, Every: l.hook.Timeout / heartbeatShare})
+	}
+	for _, t := range l.times {
+		if t.After(p.now) {
+			ver.Recheck = earlier(ver.Recheck, t)
+		}
+	}
+	return ver
+}
+
+// stay is leave's answer where nobody told this node to go.
+func (p *pass) stay() Verdict {
+	p.next.QueuedSince = time.Time{}
+	if h, ok := p.ownHold(); ok && h.Reason == HoldLeaving && fresh(p, p.v.Lock, p.cfg.ActWithin) &&
+		fresh(p, p.v.Lifecycle, lifecycleStale) {
+		return Verdict{Reason: GiveBackLock, Action: ReleaseHold{Slot: h.Slot, Instance: h.Instance, Revision: h.Revision}}
+	}
+	if !fresh(p, p.v.Lifecycle, lifecycleStale) {
+		return Verdict{Reason: LifecycleUnknown, Detail: p.v.Lifecycle.Err}
+	}
+	return Verdict{Reason: NotLeaving}
+}
+
+// revoked reports whether AWS positively says, by two sources and since the
+// notice, that the instance is to be in service again.
+func (p *pass) revoked(mark *Leaving) bool {
+	if !fresh(p, p.v.Lifecycle, lifecycleStale) || p.v.Lifecycle.Value != TargetInService {
+		return false
+	}
+	s, ok := p.state()
+	return ok && p.v.Group.Known() && p.v.Group.At.After(mark.Since) && (s == StateInService || s.Pending())
+}
+
+// leaver is one pass of a node that was told to go.
+type leaver struct {
+	*pass
+	mark   *Leaving
+	hook   Hook
+	hooked bool // the group has a terminate hook for us
+	open   bool // and it is seen open
+	hurry  bool // no time is left to wait
+	times  []time.Time
+	member Member
+	in     bool // in the survivors' list
+	out    bool // proven out of it, or never in any cluster
+}
+
+func (p *pass) leaving(mark *Leaving) *leaver {
+	l := &leaver{pass: p, mark: mark}
+	l.hook, l.hooked = p.hook(Terminating)
+	if s, ok := p.state(); ok {
+		l.open = l.hooked && (s == StateTerminatingWait || s == StateWarmedTermWait || s == StateWarmedPendingWait)
+	}
+	l.findDeadline()
+	l.findMembership()
+	return l
+}
+
+// heartbeat: for as long as the hook is open as far as anybody knows, and not
+// completed by us.
+func (l *leaver) heartbeat() bool {
+	return l.open && !l.v.Receipts[CompleteKey(l.hook.Name)].Done()
+}
+
+// findDeadline applies the deadline rule: the earliest of what the last
+// acknowledged heartbeat gives, the hook's global limit since the first notice,
+// and Spot's time; less the margin.
+func (l *leaver) findDeadline() {
+	var deadline time.Time
+	margin := l.cfg.Margin
+	if l.hooked {
+		margin = min(margin, l.hook.Timeout/4)
+		r := l.v.Receipts[HeartbeatKey(l.hook.Name)]
+		base := l.mark.Since
+		switch {
+		case r.Succeeded.After(base):
+			base = r.Succeeded
+		case r.Ended.IsZero() && l.v.Started.After(base):
+			base = l.v.Started // a new process: its first heartbeat is under way
+		}
+		deadline = earlier(base.Add(l.hook.Timeout), l.mark.Since.Add(l.hook.Global))
+	}
+	if s := l.v.Spot; s.Ever() && !s.Value.Time.IsZero() {
+		deadline = earlier(deadline, s.Value.Time)
+	}
+	if deadline.IsZero() {
+		return
+	}
+	act := deadline.Add(-margin)
+	l.hurry = !l.now.Before(act)
+	l.times = append(l.times, act)
+}
+
+// findMembership tells whether this node is in the cluster, by a survivor's
+// linearizable list only: never by one's own member.
+func (l *leaver) findMembership() {
+	r := l.record()
+	never := r.Member == 0 && (r.Promise == nil || !r.Promise.Committed)
+	if l.listNow && (r.Cluster == 0 || r.Cluster == l.list.Cluster) {
+		l.member, l.in = l.me()
+		l.out = !l.in && l.list.Via != 0 && (never || l.list.Via != l.own)
+		return
+	}
+	// Without an identity on disk etcd never ran here: at the worst an unstarted
+	// learner is left behind, which no quorum counts and the steward reaps.
+	l.out = never && l.v.Data.Known() && l.v.Data.Value.Empty
+}
+
+func (l *leaver) decide() Verdict {
+	g := l.v.Group
+	switch {
+	case fresh(l.pass, g, 5*time.Second) && (g.Value.Desired == 0 || g.Value.Deleting):
+		return l.complete(GroupEnds)
+	case l.out:
+		return l.afterRemoval()
+	case !l.in && l.hurry:
+		return l.stopUnremoved()
+	case !l.in:
+		return Verdict{Reason: MembershipUnknown, Detail: l.v.Members.Err}
+	case l.member.Learner:
+		return Verdict{Reason: RemoveSelf, Detail: "learner " + l.member.ID.String(), Action: l.remove()}
+	case len(l.list.Voters()) == 1:
+		return Verdict{Reason: LastVoter, Detail: l.member.ID.String()}
+	case l.hurry:
+		return l.atDeadline()
+	}
+	if !l.healthy(l.member, l.cfg.StaleAfter) {
+		// A voter that does not serve disrupts nothing by going, and a healthy
+		// leaver must not wait for it: no replacement, no lock.
+		if !l.mayRemove(l.member.ID) {
+			return Verdict{Reason: QuorumWouldBreak, Detail: l.quorumDetail()}
+		}
+		return Verdict{Reason: RemoveSelf, Detail: l.member.ID.String(), Action: l.remove()}
+	}
+	if ver, wait := l.awaitReplacement(); wait {
+		return ver
+	}
+	return l.underLock()
+}
+
+// awaitReplacement reports whether a replacement that is due is worth waiting for.
+func (l *leaver) awaitReplacement() (Verdict, bool) {
+	until := l.mark.Since.Add(l.cfg.ReplacementWait)
+	// A hold that is acting is past waiting.
+	if h, ok := l.ownHold(); !l.now.Before(until) || (ok && h.Phase == Acting) {
+		return Verdict{}, false
+	}
+	g := l.v.Group
+	ver := Verdict{Reason: AwaitReplacement, Recheck: until}
+	if !fresh(l.pass, g, lifecycleStale) {
+		ver.Detail = "the group cannot be read, so a replacement may be due"
+		return ver, true
+	}
+	inService, coming := 0, false
+	for _, i := range g.Value.Instances {
+		if i.ID == l.v.Self.Instance || l.instanceLeaving(i.ID) {
+			continue
+		}
+		if i.State == StateInService {
+			inService++
+		}
+		if i.State.Pending() || (i.State == StateInService && !l.votes(i.ID)) {
+			coming = true
+		}
+	}
+	if g.Value.LaunchSuspended || g.Value.Desired <= inService {
+		return Verdict{}, false
+	}
+	want := g.Value.Desired
+	if l.mark.Voters > 0 {
+		want = min(want, l.mark.Voters)
+	}
+	_, staying := l.voters(l.cfg.StaleAfter, func(m Member) bool {
+		id := l.list.Instance(m)
+		_, known := g.Value.Find(id)
+		return m.ID != l.member.ID && known && !l.instanceLeaving(id)
+	})
+	if staying >= want {
+		return Verdict{}, false
+	}
+	if none := l.mark.Since.Add(l.cfg.NoReplacementAfter); !coming {
+		if !l.now.Before(none) {
+			return Verdict{}, false
+		}
+		ver.Recheck = earlier(ver.Recheck, none)
+	}
+	ver.Detail = fmt.Sprintf("%d of %d voters that stay are healthy", staying, want)
+	return ver, true
+}
+
+// votes reports whether an instance has a voter in the list.
+func (p *pass) votes(id InstanceID) bool {
+	for _, m := range p.list.Members {
+		if !m.Learner && InstanceID(m.Name) == id {
+			return true
+		}
+	}
+	return false
+}
+
+// underLock goes the way of a healthy voter: lock, checks, leadership away, out.
+func (l *leaver) underLock() Verdict {
+	if l.next.QueuedSince.IsZero() {
+		l.next.QueuedSince = l.now
+	}
+	capAt := l.next.QueuedSince.Add(l.cfg.LockWait)
+	h, held := l.ownHold()
+	if !held && !l.now.Before(capAt) {
+		return l.atDeadline()
+	}
+	if l.noSpace() {
+		return l.withoutWrites()
+	}
+	if !fresh(l.pass, l.v.Lock, l.cfg.ActWithin) {
+		return Verdict{Reason: LockUnknown, Detail: l.v.Lock.Err, Recheck: capAt}
+	}
+	switch {
+	case !held:
+		ver := l.queue()
+		ver.Recheck = earlier(ver.Recheck, capAt)
+		return ver
+	case h.Phase == Granted && !l.mayRemove(l.member.ID):
+		return Verdict{Reason: GiveBackLock, Detail: l.quorumDetail(),
+			Action: ReleaseHold{Slot: h.Slot, Instance: h.Instance, Revision: h.Revision}}
+	case h.Phase == Granted:
+		return Verdict{Reason: BeginLeaving, Action: MarkActing{Revision: h.Revision}}
+	}
+	return l.goNow()
+}
+
+// queue takes the slot when it is our turn and the rest can do without us.
+func (l *leaver) queue() Verdict {
+	lock := l.v.Lock.Value
+	ver := Verdict{Reason: AwaitLock, Duties: []Duty{KeepQueued{Reason: HoldLeaving}}}
+	free := len(lock.Holders) < max(1, lock.Slots)
+	head := len(lock.Leaving) > 0 && lock.Leaving[0].Instance == l.v.Self.Instance
+	empty := len(lock.Leaving) == 0 && len(lock.Queue) == 0
+	switch {
+	case !l.mayRemove(l.member.ID):
+		ver.Reason, ver.Detail = QuorumWouldBreak, l.quorumDetail()
+	case free && (head || empty):
+		ver.Reason, ver.Action = TakeLock, TakeSlot{Reason: HoldLeaving}
+		if empty {
+			ver.Duties = nil // one transaction takes it directly
+		}
+	case len(lock.Holders) > 0:
+		h := lock.Holders[0]
+		ver.Detail = fmt.Sprintf("%s holds it (%s, %s)", h.Instance, h.Reason, h.Phase)
+	case len(lock.Leaving) > 0:
+		ver.Detail = fmt.Sprintf("%s is ahead", lock.Leaving[0].Instance)
+	}
+	return ver
+}
+
+// goNow hands leadership over and removes this node's member, in that order.
+func (l *leaver) goNow() Verdict {
+	if !l.mayRemove(l.member.ID) {
+		return Verdict{Reason: QuorumWouldBreak, Detail: l.quorumDetail()}
+	}
+	if to, ok := l.successor(); ok && l.v.Receipts[MoveLeader{}.Key()].Failures < 3 {
+		return Verdict{Reason: HandOver, Detail: "to " + to.String(), Action: MoveLeader{To: to}}
+	}
+	return Verdict{Reason: RemoveSelf, Detail: l.member.ID.String(), Action: l.remove()}
+}
+
+func (l *leaver) remove() Action {
+	return RemoveMember{Member: l.member.ID, Instance: l.v.Self.Instance, Why: "leaving"}
+}
+
+// successor chooses who shall lead when this node's member leads: the healthy
+// voter that stays with the highest applied index.
+func (l *leaver) successor() (MemberID, bool) {
+	if h := l.v.Health[l.member.ID]; !h.Known() || h.Value.Leader != l.member.ID {
+		return 0, false
+	}
+	var to, leavingTo MemberID
+	var index, leavingIndex uint64
+	for _, m := range l.list.Members {
+		if m.ID == l.member.ID || !l.healthy(m, l.cfg.ActWithin) {
+			continue
+		}
+		i := l.v.Health[m.ID].Value.Applied
+		if l.instanceLeaving(l.list.Instance(m)) {
+			if leavingTo == 0 || i > leavingIndex {
+				leavingTo, leavingIndex = m.ID, i
+			}
+		} else if to == 0 || i > index {
+			to, index = m.ID, i
+		}
+	}
+	if to == 0 {
+		to = leavingTo
+	}
+	return to, to != 0
+}
+
+// noSpace: a NOSPACE alarm refuses every write, the lock's too, but not a removal.
+func (p *pass) noSpace() bool {
+	for _, h := range p.v.Health {
+		if h.Known() && h.Value.NoSpace {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutWrites orders leavers where the lock cannot be written: the least
+// instance id of those that are told to go is first.
+func (l *leaver) withoutWrites() Verdict {
+	for _, m := range l.list.Members {
+		id := l.list.Instance(m)
+		if !m.Learner && id < l.v.Self.Instance && l.instanceLeaving(id) {
+			return Verdict{Reason: AwaitLock, Detail: fmt.Sprintf("NOSPACE: %s leaves first", id)}
+		}
+	}
+	return l.goNow()
+}
+
+// atDeadline: no time to wait. Out if both checks allow it, else leadership
+// away, etcd stopped, and the hook completed: the steward finishes.
+func (l *leaver) atDeadline() Verdict {
+	remove := l.remove()
+	if l.mayRemove(l.member.ID) && l.v.Receipts[remove.Key()].Failures < 3 {
+		return Verdict{Reason: DeadlineRemoveSelf, Detail: l.member.ID.String(), Action: remove}
+	}
+	if !l.hurry {
+		// Only the lock's patience ended, not the time: keep waiting.
+		return Verdict{Reason: QuorumWouldBreak, Detail: l.quorumDetail()}
+	}
+	if to, ok := l.successor(); ok && l.v.Receipts[MoveLeader{}.Key()].Failures < 2 {
+		return Verdict{Reason: DeadlineHandOver, Detail: "to " + to.String(), Action: MoveLeader{To: to}}
+	}
+	return l.stopUnremoved()
+}
+
+func (l *leaver) stopUnremoved() Verdict {
+	if u := l.v.Unit; u.Known() && !u.Value.Stopped() && l.v.Receipts[StopEtcd{}.Key()].Failures < 2 {
+		return Verdict{Reason: DeadlineStop, Action: StopEtcd{}}
+	}
+	return l.complete(CompleteLeave)
+}
+
+// afterRemoval: out of the cluster. Stop etcd before it restarts into a loop, give
+// the lock back, let the group go on.
+func (l *leaver) afterRemoval() Verdict {
+	u := l.v.Unit
+	switch {
+	case !u.Known() && !l.hurry:
+		return Verdict{Reason: UnitUnknown, Detail: u.Err}
+	case u.Known() && !u.Value.Stopped():
+		return Verdict{Reason: StopAfterRemoval, Action: StopEtcd{}}
+	}
+	if l.own == 0 {
+		return l.complete(NothingToLeave)
+	}
+	if !fresh(l.pass, l.v.Lock, l.cfg.StaleAfter) && !l.hurry {
+		return Verdict{Reason: LockUnknown, Detail: l.v.Lock.Err}
+	}
+	if h, ok := l.ownHold(); ok && l.v.Receipts[l.release(h).Key()].Failures < 3 {
+		return Verdict{Reason: GiveBackLock, Action: l.release(h)}
+	}
+	return l.complete(CompleteLeave)
+}
+
+func (l *leaver) release(h Hold) Action {
+	return ReleaseHold{Slot: h.Slot, Instance: h.Instance, Revision: h.Revision}
+}
+
+// complete lets the group go on, once, when the hook is seen open.
+func (l *leaver) complete(why Reason) Verdict {
+	done := l.hooked && l.v.Receipts[CompleteKey(l.hook.Name)].Done()
+	switch {
+	case done:
+		return Verdict{Reason: Left, Detail: l.hook.Name}
+	case l.open:
+		return Verdict{Reason: why, Detail: l.hook.Name, Action: CompleteHook{Hook: l.hook.Name, Result: Continue}}
+	case !l.v.Group.Known():
+		return Verdict{Reason: GroupUnknown, Detail: l.v.Group.Err}
+	case !l.hooked:
+		return Verdict{Reason: Left, Detail: "the group has no terminate hook for this agent"}
+	}
+	return Verdict{Reason: AwaitHook, Detail: l.hook.Name}
+}
+
+func (p *pass) quorumDetail() string {
+	total, healthy := p.voters(p.cfg.ActWithin, func(m Member) bool { return m.ID != p.own })
+	return fmt.Sprintf("%d voters, %d of the others healthy, %d needed", total, healthy, Quorum(total-1))
+}
