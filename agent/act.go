@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quorumd/quorumd/agent/policy"
+)
+
+// How long an action may take before its outcome counts as unknown.
+const (
+	actionTimeout = 10 * time.Second
+	// stopTimeout: systemd kills a unit that does not stop after 90 s by default.
+	stopTimeout = 100 * time.Second
+)
+
+// ended is an action's end.
+type ended struct {
+	action  policy.Action
+	concern policy.Concern
+	reason  policy.Reason
+	began   time.Time
+	detail  string
+	err     error
+}
+
+// begin starts the one action of a decision in a goroutine; its end comes back on
+// a.ended, which the loop reads.
+func (a *Agent) begin(ctx context.Context, d policy.Decision) {
+	e := ended{action: d.Action, concern: d.Concern, reason: d.Verdicts[d.Concern].Reason, began: a.now()}
+	inFlight := &policy.InFlight{Action: d.Action, Started: e.began}
+	a.board.mu.Lock()
+	a.board.view.InFlight = inFlight
+	a.board.mu.Unlock()
+	a.log.Info("acting", "action", d.Action.Kind(), "concern", d.Concern, "reason", e.reason,
+		"what", fmt.Sprintf("%+v", summary(d.Action)))
+	timeout := actionTimeout
+	switch d.Action.(type) {
+	case policy.StopEtcd, policy.ArchiveData:
+		timeout = stopTimeout
+	}
+	// An action outlives a stop of the loop, bounded: cutting it in the middle
+	// would only make its outcome unknown.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	go func() {
+		defer cancel()
+		e.detail, e.err = a.perform(ctx, d.Action)
+		a.ended <- e
+	}()
+}
+
+// awaitAction waits for an action under way when the loop ends.
+func (a *Agent) awaitAction() {
+	a.board.mu.Lock()
+	busy := a.board.view.InFlight != nil
+	a.board.mu.Unlock()
+	if busy {
+		a.finish(<-a.ended)
+	}
+}
+
+// summary is an action without what would only fill the log.
+func summary(act policy.Action) any {
+	if w, ok := act.(policy.WriteRecord); ok {
+		return w.Why
+	}
+	return act
+}
+
+func (a *Agent) perform(ctx context.Context, act policy.Action) (detail string, err error) {
+	switch act := act.(type) {
+	case policy.WriteRecord:
+		return "", a.parts.Disk.Save(act.Record)
+	case policy.WriteTag:
+		return "", a.parts.Tags.WriteTag(ctx, act.Cluster.String())
+	case policy.DeleteTag:
+		return "", a.parts.Tags.DeleteTag(ctx, act.Value)
+	case policy.StartEtcd:
+		return "", a.parts.Unit.Start(ctx, act)
+	case policy.StopEtcd:
+		return "", a.parts.Unit.Stop(ctx)
+	case policy.ArchiveData:
+		return a.parts.Disk.Archive(act.Why)
+	case policy.AddLearner:
+		id, err := a.parts.Members.AddLearner(ctx, act.Instance, act.PeerURL)
+		return id.String(), err
+	case policy.Promote:
+		return "", a.parts.Members.Promote(ctx, act.Member)
+	case policy.RemoveMember:
+		return "", a.parts.Members.Remove(ctx, act.Member, act.Instance)
+	case policy.MoveLeader:
+		return "", a.parts.Members.MoveLeader(ctx, act.To)
+	case policy.TakeSlot:
+		v := a.board.snapshot()
+		return "", a.parts.Lock.TakeSlot(ctx, act.Reason, v.Record.Member, v.Record.Cluster)
+	case policy.MarkActing:
+		return "", a.parts.Lock.MarkActing(ctx, act.Revision)
+	case policy.ReleaseHold:
+		return "", a.parts.Lock.ReleaseHold(ctx, act.Slot, act.Revision)
+	case policy.CompleteHook:
+		return "", a.parts.Hooks.Complete(ctx, act.Hook, act.Result)
+	case policy.AnswerRequest:
+		a.waiting.answer(act)
+		return act.Answer, nil
+	}
+	return "", fmt.Errorf("unknown action %T", act)
+}
+
+// finish records an action's outcome, and has observed anew what it may have
+// changed.
+func (a *Agent) finish(e ended) {
+	end := a.now()
+	a.board.change(func(v *policy.View) {
+		v.InFlight = nil
+		v.Last = policy.LastAction{Action: e.action, Ended: end}
+		r := v.Receipts[e.action.Key()]
+		r.Started, r.Ended, r.Detail = e.began, end, e.detail
+		if e.err != nil {
+			r.Failures++
+			r.LastErr = e.err.Error()
+		} else {
+			r.Failures, r.LastErr, r.Succeeded = 0, "", end
+		}
+		v.Receipts[e.action.Key()] = r
+		if e.err == nil {
+			landed(v, e.action)
+		}
+	})
+	for _, name := range policy.Affected(e.action) {
+		if o, ok := a.sources[name]; ok {
+			o.now()
+		}
+	}
+	result := "ok"
+	if e.err != nil {
+		result = "failed"
+		if errors.Is(e.err, context.DeadlineExceeded) {
+			result = "unknown"
+		}
+	}
+	a.metrics.acted(e, result, end)
+	attrs := []any{"action", e.action.Kind(), "concern", e.concern, "reason", e.reason, "seconds", end.Sub(e.began).Seconds()}
+	if e.detail != "" {
+		attrs = append(attrs, "detail", e.detail)
+	}
+	if e.err != nil {
+		a.log.Error("action failed", append(attrs, "result", result, "error", e.err)...)
+		return
+	}
+	a.log.Info("acted", attrs...)
+}
+
+// landed applies what only this process knows of.
+func landed(v *policy.View, act policy.Action) {
+	switch act := act.(type) {
+	case policy.WriteRecord:
+		v.Record = act.Record
+	case policy.AnswerRequest:
+		for i, r := range v.Requests {
+			if r.ID == act.ID {
+				v.Requests = append(append([]policy.Request(nil), v.Requests[:i]...), v.Requests[i+1:]...)
+				break
+			}
+		}
+	}
+}

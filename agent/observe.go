@@ -1,0 +1,383 @@
+package agent
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quorumd/quorumd/agent/policy"
+)
+
+// How often things are observed. At rest etcd is probed every 5 s (design: two
+// polls and a little make a fact stale); closely means that a decision waits for
+// the answer.
+const (
+	restEvery    = 5 * time.Second
+	closelyEvery = 500 * time.Millisecond
+	spotEvery    = 5 * time.Second
+	etcdTimeout  = 3 * time.Second
+	probeTimeout = time.Second
+	peerTimeout  = time.Second
+	awsTimeout   = 10 * time.Second
+)
+
+// observer polls one source: every `every` (0: only when kicked), and at once
+// when kicked. A kick during a poll causes another poll after it, so whoever
+// kicks gets an observation that began after the kick.
+type observer struct {
+	name string
+	poll func(ctx context.Context)
+	kick chan struct{}
+
+	mu    sync.Mutex
+	every time.Duration
+}
+
+func newObserver(name string, every time.Duration, poll func(context.Context)) *observer {
+	return &observer{name: name, every: every, poll: poll, kick: make(chan struct{}, 1)}
+}
+
+// now asks for an observation at once.
+func (o *observer) now() {
+	select {
+	case o.kick <- struct{}{}:
+	default:
+	}
+}
+
+// pace sets the interval; a shorter one takes effect at once.
+func (o *observer) pace(every time.Duration) {
+	o.mu.Lock()
+	was := o.every
+	o.every = every
+	o.mu.Unlock()
+	if every != 0 && (was == 0 || every < was) {
+		o.now()
+	}
+}
+
+func (o *observer) interval() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.every
+}
+
+// run polls until ctx ends.
+func (o *observer) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	if o.interval() == 0 {
+		timer.Stop()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-o.kick:
+		}
+		if o.interval() != 0 {
+			o.poll(ctx)
+		}
+		timer.Stop()
+		if every := o.interval(); every != 0 {
+			timer.Reset(every)
+		}
+	}
+}
+
+// observers makes one observer for each source.
+func (a *Agent) observers() {
+	add := func(name string, every time.Duration, poll func(context.Context)) {
+		a.sources[name] = newObserver(name, every, poll)
+	}
+	add("target", a.opts.Poll, a.observeTarget)
+	add("spot", spotEvery, a.observeSpot)
+	add("group", 0, a.observeGroup)
+	add("instances", 0, a.observeInstances)
+	add("data", restEvery, a.observeData)
+	add("members", closelyEvery, a.observeMembers)
+	add("health", closelyEvery, a.observeHealth)
+	add("lock", closelyEvery, a.observeLock)
+	add("peers", closelyEvery, a.observePeers)
+}
+
+func (a *Agent) observeTarget(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, awsTimeout)
+	defer cancel()
+	began := a.now()
+	v, err := a.parts.Metadata.Target(ctx)
+	put(a.board, "target", func(v *policy.View) *policy.Fact[policy.Target] { return &v.Lifecycle }, v, began, err)
+}
+
+func (a *Agent) observeSpot(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, awsTimeout)
+	defer cancel()
+	began := a.now()
+	v, err := a.parts.Metadata.Spot(ctx)
+	put(a.board, "spot", func(v *policy.View) *policy.Fact[policy.Notice] { return &v.Spot }, v, began, err)
+}
+
+func (a *Agent) observeGroup(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, awsTimeout)
+	defer cancel()
+	began := a.now()
+	v, err := a.parts.Group.Group(ctx)
+	put(a.board, "group", func(v *policy.View) *policy.Fact[policy.Group] { return &v.Group }, v, began, err)
+}
+
+func (a *Agent) observeInstances(ctx context.Context) {
+	a.askMu.Lock()
+	ids := slices.Clone(a.askEC2)
+	a.askMu.Unlock()
+	if len(ids) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, awsTimeout)
+	defer cancel()
+	began := a.now()
+	v, err := a.parts.Group.Instances(ctx, ids)
+	if put(a.board, "instances", func(v *policy.View) *policy.Fact[map[policy.InstanceID]policy.Instance] { return &v.Instances }, v, began, err) {
+		a.sources["peers"].now() // an address that was not known may lead to an agent
+		a.sources["members"].now()
+	}
+}
+
+func (a *Agent) observeUnit(ctx context.Context) error {
+	return a.parts.Unit.Watch(ctx, func(u policy.Unit, err error) {
+		if put(a.board, "unit", func(v *policy.View) *policy.Fact[policy.Unit] { return &v.Unit }, u, a.now(), err) {
+			a.sources["data"].now()
+		}
+	})
+}
+
+func (a *Agent) observeData(context.Context) {
+	began := a.now()
+	v, err := a.parts.Disk.Data()
+	put(a.board, "data", func(v *policy.View) *policy.Fact[policy.Data] { return &v.Data }, v, began, err)
+}
+
+func (a *Agent) observeMembers(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
+	defer cancel()
+	a.parts.Finder.SetEndpoints(a.endpoints())
+	began := a.now()
+	v, err := a.parts.Finder.Members(ctx)
+	if put(a.board, "members", func(v *policy.View) *policy.Fact[policy.MemberList] { return &v.Members }, v, began, err) {
+		a.sources["health"].now()
+	}
+}
+
+func (a *Agent) observeLock(ctx context.Context) {
+	if v := a.board.snapshot(); !v.Members.Ever() {
+		return // no cluster found yet: no lock to read
+	}
+	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
+	defer cancel()
+	began := a.now()
+	v, err := a.parts.Lock.Lock(ctx)
+	put(a.board, "lock", func(v *policy.View) *policy.Fact[policy.Lock] { return &v.Lock }, v, began, err)
+}
+
+// observeHealth probes every member of the list, and what listens on this node's
+// own client port, each by itself: one that hangs delays no other.
+func (a *Agent) observeHealth(ctx context.Context) {
+	v := a.board.snapshot()
+	urls := map[policy.MemberID]string{}
+	for _, m := range v.Members.Value.Members {
+		if len(m.ClientURLs) > 0 {
+			urls[m.ID] = m.ClientURLs[0]
+		}
+	}
+	a.forgetHealth(urls)
+	var wg sync.WaitGroup
+	for id, u := range urls {
+		wg.Go(func() { a.probe(ctx, id, u) })
+	}
+	local := v.Self.ClientURL
+	if u := v.Unit; u.Known() && !u.Value.Down() && !contains(urls, local) {
+		wg.Go(func() { a.probeLocal(ctx, local) })
+	}
+	wg.Wait()
+}
+
+func contains(urls map[policy.MemberID]string, u string) bool {
+	for _, have := range urls {
+		if have == u {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Agent) forgetHealth(keep map[policy.MemberID]string) {
+	a.board.mu.Lock()
+	defer a.board.mu.Unlock()
+	for id := range a.board.view.Health {
+		if _, ok := keep[id]; !ok {
+			delete(a.board.view.Health, id)
+		}
+	}
+}
+
+func (a *Agent) probe(ctx context.Context, id policy.MemberID, url string) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	began := a.now()
+	h, err := a.parts.Finder.Probe(ctx, url)
+	var was, is string
+	var ever bool
+	a.board.change(func(v *policy.View) {
+		old := v.Health[id]
+		f := renew(old, h, began, err)
+		v.Health[id] = f
+		if url == v.Self.ClientURL {
+			v.Local = f
+		}
+		was, is, ever = old.Err, f.Err, old.Ever()
+	})
+	a.board.say("health of member "+id.String(), was, is, ever, err)
+}
+
+func (a *Agent) probeLocal(ctx context.Context, url string) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	began := a.now()
+	h, err := a.parts.Finder.Probe(ctx, url)
+	put(a.board, "local member", func(v *policy.View) *policy.Fact[policy.Health] { return &v.Local }, h, began, err)
+}
+
+// observePeers reads every other agent whose address is known.
+func (a *Agent) observePeers(ctx context.Context) {
+	v := a.board.snapshot()
+	hosts := peerHosts(v)
+	a.board.mu.Lock()
+	for id := range a.board.view.Peers {
+		_, listed := v.Group.Value.Find(id)
+		if _, ok := hosts[id]; !ok && !listed {
+			delete(a.board.view.Peers, id)
+		}
+	}
+	a.board.mu.Unlock()
+	var wg sync.WaitGroup
+	for id, host := range hosts {
+		wg.Go(func() { a.readPeer(ctx, id, host) })
+	}
+	wg.Wait()
+}
+
+func (a *Agent) readPeer(ctx context.Context, id policy.InstanceID, host string) {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	began := a.now()
+	p, err := a.parts.Peers.Peer(ctx, host)
+	if err == nil && p.Instance != id {
+		err = &wrongPeerError{want: id, got: p.Instance, host: host}
+	}
+	var was, is string
+	var ever bool
+	a.board.change(func(v *policy.View) {
+		old := v.Peers[id]
+		f := renew(old, p, began, err)
+		v.Peers[id] = f
+		was, is, ever = old.Err, f.Err, old.Ever()
+	})
+	a.board.say("agent of "+string(id), was, is, ever, err)
+}
+
+type wrongPeerError struct {
+	want, got policy.InstanceID
+	host      string
+}
+
+func (e *wrongPeerError) Error() string {
+	return "the agent at " + e.host + " is " + string(e.got) + "'s, not " + string(e.want) + "'s"
+}
+
+// peerHosts finds the address of every other agent: from EC2, from the member
+// list, and from the promise on disk, in this order.
+func peerHosts(v policy.View) map[policy.InstanceID]string {
+	hosts := map[policy.InstanceID]string{}
+	add := func(id policy.InstanceID, host string) {
+		if _, ok := hosts[id]; !ok && id != "" && id != v.Self.Instance && host != "" {
+			hosts[id] = host
+		}
+	}
+	for id, i := range v.Instances.Value {
+		if i.State != policy.InstanceTerminated && i.State != policy.InstanceNotFound {
+			add(id, i.Address)
+		}
+	}
+	for _, m := range v.Members.Value.Members {
+		if len(m.PeerURLs) > 0 {
+			add(v.Members.Value.Instance(m), hostOf(m.PeerURLs[0]))
+		}
+	}
+	if v.Record.Promise != nil && !v.Members.Ever() {
+		for _, m := range v.Record.Promise.Members {
+			if i, ok := v.Instances.Value[m.Instance]; !ok || i.State != policy.InstanceTerminated {
+				add(m.Instance, hostOf(m.PeerURL))
+			}
+		}
+	}
+	return hosts
+}
+
+func hostOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// endpoints are the client URLs at which members may be found: configured, from
+// the member list, from disk, and of every instance of the group whose address is
+// known. This node's own comes last.
+func (a *Agent) endpoints() []string {
+	if len(a.opts.Endpoints) > 0 {
+		return a.opts.Endpoints
+	}
+	v := a.board.snapshot()
+	var out []string
+	add := func(u string) {
+		if u != "" && u != v.Self.ClientURL && !slices.Contains(out, u) {
+			out = append(out, u)
+		}
+	}
+	for _, m := range v.Members.Value.Members {
+		for _, u := range m.ClientURLs {
+			add(u)
+		}
+	}
+	for _, u := range v.Record.Endpoints {
+		add(u)
+	}
+	var found []string
+	for _, host := range peerHosts(v) {
+		found = append(found, a.opts.ClientURL(host))
+	}
+	sort.Strings(found)
+	for _, u := range found {
+		add(u)
+	}
+	if v.Self.ClientURL != "" {
+		out = append(out, v.Self.ClientURL)
+	}
+	return out
+}
+
+// splitIDs undoes the joining of ids in a duty.
+func splitIDs(s string) []policy.InstanceID {
+	var out []policy.InstanceID
+	for id := range strings.SplitSeq(s, ",") {
+		if id != "" {
+			out = append(out, policy.InstanceID(id))
+		}
+	}
+	return out
+}

@@ -1,0 +1,104 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/quorumd/quorumd/agent/policy"
+)
+
+// Parts is the world as the loop needs it. All calls end when their context does.
+type Parts struct {
+	Metadata Metadata
+	Group    GroupReader
+	Hooks    HookKeeper
+	Tags     Tagger
+	Finder   Finder
+	Members  MemberChanger
+	Lock     Lock
+	Unit     Unit
+	Disk     Disk
+	Peers    PeerReader
+	Notify   Notifier
+}
+
+// Metadata reads this instance's metadata.
+type Metadata interface {
+	Target(ctx context.Context) (policy.Target, error)
+	Spot(ctx context.Context) (policy.Notice, error)
+}
+
+// GroupReader reads the auto scaling group and EC2's view of instances.
+type GroupReader interface {
+	Group(ctx context.Context) (policy.Group, error)
+	Instances(ctx context.Context, ids []policy.InstanceID) (map[policy.InstanceID]policy.Instance, error)
+}
+
+// HookKeeper extends and completes this instance's lifecycle hooks.
+type HookKeeper interface {
+	Heartbeat(ctx context.Context, hook string) error
+	Complete(ctx context.Context, hook string, result policy.HookResult) error
+}
+
+// Tagger writes and removes the group's cluster tag.
+type Tagger interface {
+	WriteTag(ctx context.Context, value string) error
+	DeleteTag(ctx context.Context, value string) error
+}
+
+// Finder finds and reads members through whatever endpoints are known.
+type Finder interface {
+	SetEndpoints(urls []string)
+	// Members is linearizable.
+	Members(ctx context.Context) (policy.MemberList, error)
+	// Probe asks exactly the member at one client URL.
+	Probe(ctx context.Context, clientURL string) (policy.Health, error)
+}
+
+// MemberChanger changes the cluster's membership and leadership.
+type MemberChanger interface {
+	AddLearner(ctx context.Context, instance policy.InstanceID, peerURL string) (policy.MemberID, error)
+	Promote(ctx context.Context, id policy.MemberID) error
+	Remove(ctx context.Context, id policy.MemberID, instance policy.InstanceID) error
+	MoveLeader(ctx context.Context, to policy.MemberID) error
+}
+
+// Lock is the disruption lock.
+type Lock interface {
+	Lock(ctx context.Context) (policy.Lock, error)
+	TakeSlot(ctx context.Context, reason policy.HoldReason, member policy.MemberID, cluster policy.ClusterID) error
+	MarkActing(ctx context.Context, revision int64) error
+	ReleaseHold(ctx context.Context, slot int, revision int64) error
+	// KeepQueued holds this node's place until ctx ends, calling poke when the
+	// key that it waits for changes.
+	KeepQueued(ctx context.Context, reason policy.HoldReason, poke func()) error
+}
+
+// Unit is etcd's systemd unit.
+type Unit interface {
+	// Watch reports the unit's state and its every change until ctx ends.
+	Watch(ctx context.Context, report func(policy.Unit, error)) error
+	// Start allows etcd to start, writes what it starts with, and starts it
+	// without waiting until it is ready.
+	Start(ctx context.Context, how policy.StartEtcd) error
+	// Stop forbids etcd to start, and waits until it is stopped.
+	Stop(ctx context.Context) error
+}
+
+// Disk is what this node keeps.
+type Disk interface {
+	Data() (policy.Data, error)
+	Archive(why string) (to string, err error)
+	Save(r policy.Record) error
+}
+
+// PeerReader reads what another agent publishes, at host (an address without port).
+type PeerReader interface {
+	Peer(ctx context.Context, host string) (policy.Peer, error)
+}
+
+// Notifier tells the service manager how the agent is.
+type Notifier interface {
+	Ready() error
+	Watchdog() error
+	Status(line string) error
+}
