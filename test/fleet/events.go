@@ -1,0 +1,97 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/quorumd/quorumd/lifecycle/fakeaws"
+)
+
+// Watch begins to hold the group's events against the member list, as they come;
+// Broken tells what did not hold. Call it before the group exists. It ends with
+// the Cloud.
+//
+// The lists are read after the event: a voter that is in service does not lose
+// its vote right after, and who left does not come back.
+func (o *Observer) Watch() { o.Cloud.Subscribe(o.judge()) }
+
+// Broken is everything that was once not as it must be at any moment.
+func (o *Observer) Broken() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return errors.Join(o.broken...)
+}
+
+// Over says that from now on machines just end, and that is no fault of anyone's.
+func (o *Observer) Over() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
+}
+
+func (o *Observer) judge() func(fakeaws.Event) {
+	told := map[string]bool{} // to go, by the group, while its machine still ran
+	return func(e fakeaws.Event) {
+		var ok func(Members) bool
+		switch {
+		case e.Kind == fakeaws.Notice:
+			told[e.Instance] = true
+			return
+		case e.Kind == fakeaws.InService:
+			ok = func(m Members) bool {
+				inst, _ := o.Cloud.Instance(e.Instance)
+				return m.Votes(e.Instance) || !inst.NoticeAt.IsZero() // told to go since: we look too late
+			}
+		case e.Kind == fakeaws.BecameShuttingDown && told[e.Instance]: // else lost: its member goes after it
+			ok = func(m Members) bool { return m[e.Instance] == nil }
+		default:
+			return
+		}
+		if err := o.CheckAt(e, ok); err != nil {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			if !o.over {
+				o.broken = append(o.broken, err)
+			}
+		}
+	}
+}
+
+// CheckAt reads the member list and fails unless it is as an event needs it.
+func (o *Observer) CheckAt(e fakeaws.Event, ok func(Members) bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var members Members
+	err := Until(ctx, 200*time.Millisecond, "the member list", func(ctx context.Context) (err error) {
+		o.mu.Lock()
+		over := o.over
+		o.mu.Unlock()
+		if over {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		members, err = o.Members(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("event %s %s: %w", e.Kind, e.Instance, err)
+	}
+	if !ok(members) {
+		return fmt.Errorf("event %s %s, but the members are %s", e.Kind, e.Instance, members)
+	}
+	return nil
+}
+
+// Since returns the events of some kinds after the first n of the log.
+func (o *Observer) Since(n int, kinds ...fakeaws.EventKind) (found []fakeaws.Event) {
+	for _, e := range o.Cloud.Events()[n:] {
+		if slices.Contains(kinds, e.Kind) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
