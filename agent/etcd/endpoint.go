@@ -1,0 +1,173 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+)
+
+// endpoint is one client URL and the connection to it.
+type endpoint struct {
+	url   string
+	cl    *clientv3.Client
+	maint clientv3.Maintenance // Status of clientv3.Client would dial anew each time
+	login *login               // nil without a user name
+
+	// Guarded by Client.mu.
+	busy   int
+	used   time.Time
+	failed bool // the last call got no answer
+}
+
+// dial prepares the connection to a URL; gRPC makes it on first use.
+func (c *Client) dial(rawURL string) (*endpoint, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("endpoint %q is not an http or https url", rawURL)
+	}
+	dialer := c.cfg.DialContext
+	if dialer == nil {
+		dialer = func(ctx context.Context, addr string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		}
+	}
+	opts := []grpc.DialOption{
+		grpc.WithContextDialer(dialer),
+		grpc.WithNoProxy(),
+		// A member that comes back must be noticed within a poll or so.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second,
+			},
+			MinConnectTimeout: 2 * time.Second,
+		}),
+		grpc.WithChainUnaryInterceptor(failFast),
+	}
+	e := &endpoint{url: rawURL, used: time.Now()}
+	if c.password != nil {
+		e.login = &login{user: c.cfg.Username, password: c.password}
+		opts = append(opts, grpc.WithPerRPCCredentials(e.login))
+	}
+	cfg := clientv3.Config{
+		Endpoints: []string{rawURL},
+		Logger:    zap.NewNop(),
+		// Pings only while a stream is open; not more often than every 5 s,
+		// which etcd's default would punish. The timeout also bounds how long
+		// unacknowledged data keeps a dead connection (TCP_USER_TIMEOUT).
+		DialKeepAliveTime:    10 * time.Second,
+		DialKeepAliveTimeout: 3 * time.Second,
+		MaxUnaryRetries:      1, // one attempt: retries are ours
+		DialOptions:          opts,
+	}
+	if c.tls != nil && u.Scheme == "https" {
+		cfg.TLS = c.tls.config(u.Hostname())
+	}
+	if e.cl, err = clientv3.New(cfg); err != nil {
+		return nil, fmt.Errorf("endpoint %s: %w", rawURL, err)
+	}
+	e.maint = clientv3.NewMaintenanceFromMaintenanceClient(
+		clientv3.RetryMaintenanceClient(e.cl, e.cl.ActiveConnection()), e.cl)
+	return e, nil
+}
+
+// failFast makes a call fail while its connection cannot be made, with the
+// reason why. etcd's client would wait for the connection instead, and tell
+// only that time ran out.
+func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false))...)
+}
+
+func (e *endpoint) close() { _ = e.cl.Close() } // its error is the cancelled context
+
+// do calls f within a bound, and once more with a fresh token when etcd asks to
+// log in. What f does must bear repetition.
+func (e *endpoint) do(ctx context.Context, bound time.Duration, f func(context.Context, *endpoint) error) error {
+	bctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	err := f(bctx, e)
+	if e.login != nil && e.login.wanted(err) {
+		if err = e.login.renew(bctx, e.cl); err == nil {
+			err = f(bctx, e)
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: no answer within %s: %w", e.url, bound, err)
+	}
+	return fmt.Errorf("%s: %w", e.url, err)
+}
+
+// login holds the token of one connection. etcd's client would fetch one when
+// it is made, and block; here it is fetched when a call is refused without it,
+// so that a cluster whose auth is off needs no password, and a member without
+// quorum can still be asked what needs none.
+type login struct {
+	user     string
+	password *password
+
+	mu    sync.Mutex
+	token string
+}
+
+// wanted reports whether an error asks for a (new) token.
+func (l *login) wanted(err error) bool {
+	if errors.Is(err, rpctypes.ErrPermissionDenied) {
+		// Streams and some calls say so to nobody; with a token it is final.
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.token == ""
+	}
+	return errors.Is(err, rpctypes.ErrUserEmpty) || errors.Is(err, rpctypes.ErrInvalidAuthToken) ||
+		errors.Is(err, rpctypes.ErrAuthOldRevision)
+}
+
+// renew logs in. Passwords are checked through raft: without quorum this fails,
+// and then nobody can tell whether the member serves.
+func (l *login) renew(ctx context.Context, cl *clientv3.Client) error {
+	pw, err := l.password.read()
+	if err != nil {
+		return &CannotTellError{Err: err}
+	}
+	l.set("") // etcd refuses any call that carries a bad token, this one too
+	resp, err := cl.Authenticate(ctx, l.user, pw)
+	if errors.Is(err, rpctypes.ErrAuthNotEnabled) {
+		return nil
+	}
+	if err != nil {
+		return &CannotTellError{Err: fmt.Errorf("log in as %s: %w", l.user, err)}
+	}
+	l.set(resp.Token)
+	return nil
+}
+
+func (l *login) set(token string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.token = token
+}
+
+// GetRequestMetadata implements gRPC's credentials.PerRPCCredentials.
+func (l *login) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.token == "" {
+		return nil, nil
+	}
+	return map[string]string{rpctypes.TokenFieldNameGRPC: l.token}, nil
+}
+
+// RequireTransportSecurity implements credentials.PerRPCCredentials. etcd's auth
+// without TLS is the operator's choice.
+func (l *login) RequireTransportSecurity() bool { return false }
