@@ -21,7 +21,7 @@ import (
 const (
 	defaultTimeout  = 5 * time.Second
 	defaultAttempts = 2
-	maxBackoff      = time.Second // before the retry
+	defaultBackoff  = time.Second
 
 	// maxPages bounds the following of NextToken: a service that never stops
 	// handing out tokens is broken.
@@ -40,9 +40,10 @@ type FleetConfig struct {
 
 	// Timeout bounds one API call, its retry included. Default 5 s.
 	Timeout time.Duration
-	// Attempts is how often one call is tried, with up to 1 s in between. Default 2: the
-	// loop has a backoff of its own.
+	// Attempts is how often one call is tried. Default 2: the loop has a backoff of its own.
 	Attempts int
+	// Backoff bounds the wait before a retry, which is random. Default 1 s.
+	Backoff time.Duration
 	// Observe, if set, is told of every API call: the service (autoscaling, ec2), the
 	// operation, one of the Result words, and how long it took. A call and its retry
 	// count once. It is called from the calling goroutine.
@@ -81,6 +82,9 @@ func NewFleet(ctx context.Context, cfg FleetConfig) (*Fleet, error) {
 	}
 	if cfg.Attempts <= 0 {
 		cfg.Attempts = defaultAttempts
+	}
+	if cfg.Backoff <= 0 {
+		cfg.Backoff = defaultBackoff
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -125,10 +129,10 @@ func (f *Fleet) load(ctx context.Context) (aws.Config, error) {
 	}
 	f.http = newBoundedClient(tr, maxAPIAnswer, checkXML)
 	sdk.HTTPClient = f.http
-	attempts := f.cfg.Attempts
+	attempts, backoff := f.cfg.Attempts, f.cfg.Backoff
 	sdk.Retryer = func() aws.Retryer {
 		return retry.AddWithErrorCodes(retry.NewStandard(func(o *retry.StandardOptions) {
-			o.MaxAttempts, o.MaxBackoff = attempts, maxBackoff
+			o.MaxAttempts, o.MaxBackoff = attempts, backoff
 		}), resourceContention)
 	}
 	return sdk, nil

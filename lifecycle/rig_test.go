@@ -202,3 +202,6 @@ func (s *seen) take() []string {
 	s.what = nil
 	return out
 }
+
+// asStranger makes an adapter of an instance that the cloud has never heard of.
+func asStranger(c *lifecycle.FleetConfig) { c.Instance = "i-0123456789abcdef0" }
