@@ -1,0 +1,72 @@
+//go:build linux
+
+package hosts
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Binaries are the programs that every host of a fleet runs.
+type Binaries struct{ Quorumd, Etcd, Etcdctl string }
+
+// Build makes the agent of this checkout and etcd of a minor version ("3.6") if
+// need be. Minutes the first time, a second later; it says on progress what takes
+// long. It needs the checkout: the working directory must be in it.
+func Build(ctx context.Context, etcd string, progress io.Writer) (Binaries, error) {
+	repo, err := Repo()
+	if err != nil {
+		return Binaries{}, err
+	}
+	script := exec.CommandContext(ctx, filepath.Join(repo, "test/etcd/build.sh"), etcd)
+	script.Stderr = progress
+	dir, err := script.Output()
+	if err != nil {
+		return Binaries{}, fmt.Errorf("build etcd %s: %w", etcd, err)
+	}
+	quorumd, err := BuildAgent(ctx, repo, progress)
+	if err != nil {
+		return Binaries{}, err
+	}
+	in := func(name string) string { return filepath.Join(string(bytes.TrimSpace(dir)), name) }
+	return Binaries{Quorumd: quorumd, Etcd: in("etcd"), Etcdctl: in("etcdctl")}, nil
+}
+
+// BuildAgent builds the agent as it is released: static and stripped.
+func BuildAgent(ctx context.Context, repo string, progress io.Writer) (string, error) {
+	out := filepath.Join(repo, ".cache/hosts/bin/quorumd")
+	if _, err := os.Stat(out); err != nil {
+		fmt.Fprintln(progress, "quorumd: building (a minute, once)")
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, "./cmd/quorumd")
+	cmd.Dir = repo
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the agent: %w\n%s", err, text)
+	}
+	return out, nil
+}
+
+// Repo is the checkout that the working directory is in.
+func Repo() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && bytes.HasPrefix(text, []byte("module github.com/quorumd/quorumd\n")) {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("the working directory is not in a checkout of github.com/quorumd/quorumd")
+		}
+		dir = filepath.Dir(dir)
+	}
+}

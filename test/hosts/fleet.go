@@ -1,0 +1,218 @@
+//go:build linux
+
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/quorumd/quorumd/lifecycle/fakeaws"
+	"github.com/quorumd/quorumd/test/fleet"
+)
+
+// Fleet is one auto scaling group and its hosts. Of the Observer it has the means
+// to look: Settle, Leader, Members, Endpoints. Its methods may be called
+// concurrently.
+type Fleet struct {
+	*fleet.Observer
+
+	cfg    Config
+	mine   bool // cfg.Dir is
+	net    subnet
+	ports  ports
+	awsURL string
+
+	mu     sync.Mutex
+	hosts  map[string]*Host // by instance id, those of the past included
+	made   int
+	abrupt bool // machines end without a shutdown from now on
+}
+
+// New makes a fleet without instances. The caller closes it.
+func New(cfg Config) (*Fleet, error) {
+	cfg.setDefaults()
+	f := &Fleet{hosts: map[string]*Host{}}
+	var err error
+	f.mine, err = cfg.prepare()
+	f.cfg = cfg
+	if err == nil {
+		err = f.start()
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (f *Fleet) start() (err error) {
+	if f.net, f.ports, err = pickNet(); err != nil {
+		return err
+	}
+	cloud, err := fakeaws.New(fakeaws.Config{
+		Driver: driver{f},
+		Timing: f.cfg.Timing,
+		// The lowest free address first: a replacement gets the address of one that is
+		// gone, which must not make it the same member.
+		IPs: fakeaws.NewIPPool(f.net.addr(firstHost), f.net.addr(lastHost), true),
+		ListenMetadata: func(ctx context.Context, inst fakeaws.Instance) (net.Listener, error) {
+			var lc net.ListenConfig
+			return lc.Listen(ctx, "tcp", netip.AddrPortFrom(inst.PrivateIP, 0).String())
+		},
+	})
+	if err != nil {
+		return err
+	}
+	f.Observer = &fleet.Observer{
+		Cloud: cloud, Group: Group, Client: Client, Machine: f.machineIsWell,
+		ClientURL: func(inst fakeaws.Instance) string { return httpURL(inst.PrivateIP, f.ports.client) },
+	}
+	f.Watch()
+	ln, err := net.Listen("tcp", netip.AddrPortFrom(f.net.addr(1), 0).String())
+	if err != nil {
+		return err
+	}
+	f.awsURL, err = cloud.Serve(ln)
+	return err
+}
+
+// Client of etcd; the caller closes it.
+func Client(endpoints ...string) (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{
+		Endpoints:   endpoints,
+		DialTimeout: 2 * time.Second,
+		Logger:      zap.NewNop(), // members come and go all the time here
+	})
+}
+
+// Close ends every process and removes what New made. It may be called more than
+// once.
+func (f *Fleet) Close() error {
+	f.mu.Lock()
+	f.abrupt = true
+	f.mu.Unlock()
+	var err error
+	if f.Observer != nil {
+		f.Over()
+		err = f.Cloud.Close()
+	}
+	for _, h := range f.Hosts() {
+		h.powerOff()
+	}
+	if f.mine {
+		err = errors.Join(err, os.RemoveAll(f.cfg.Dir))
+	}
+	return err
+}
+
+// Launch creates the group, which begins to launch its first instances.
+func (f *Fleet) Launch(desired int) error {
+	return f.Cloud.AddGroup(fakeaws.GroupConfig{
+		Name: Group, Max: f.cfg.Max, Desired: desired, Replace: f.cfg.Replace,
+		Hooks: []fakeaws.Hook{
+			{Name: LaunchHook, Transition: fakeaws.Launching, HeartbeatTimeout: f.cfg.Hook},
+			{Name: TerminateHook, Transition: fakeaws.Terminating, HeartbeatTimeout: f.cfg.Hook},
+		},
+	})
+}
+
+// AWS is the URL of the emulated APIs.
+func (f *Fleet) AWS() string { return f.awsURL }
+
+// Dir holds the hosts' disks; LogDir the logs of all units.
+func (f *Fleet) Dir() string    { return f.cfg.Dir }
+func (f *Fleet) LogDir() string { return f.cfg.Logs }
+
+// Scale changes the desired capacity.
+func (f *Fleet) Scale(desired int) error { return f.Cloud.SetDesired(Group, desired) }
+
+// Terminate tells an instance to go through the group, which replaces it.
+func (f *Fleet) Terminate(id string) error { return f.Cloud.TerminateInGroup(id, false) }
+
+// Shrink tells an instance to go for good: the desired capacity goes down by one.
+func (f *Fleet) Shrink(id string) error { return f.Cloud.TerminateInGroup(id, true) }
+
+// KillAgent sends SIGKILL to the agent of a host, which its systemd starts again.
+func (f *Fleet) KillAgent(id string) error { return f.kill(id, AgentUnit) }
+
+// KillEtcd sends SIGKILL to the etcd of a host, which its systemd starts again.
+func (f *Fleet) KillEtcd(id string) error { return f.kill(id, EtcdUnit) }
+
+func (f *Fleet) kill(id, unit string) error {
+	m := f.machine(id)
+	if m == nil {
+		return fmt.Errorf("kill %s on %s: the machine is off", unit, id)
+	}
+	return m.KillUnit(unit, syscall.SIGKILL)
+}
+
+// PowerOff pulls the plug of a machine. The group does not know; see Lose.
+func (f *Fleet) PowerOff(id string) error {
+	h := f.Host(id)
+	if h == nil {
+		return fmt.Errorf("power off: no host %s", id)
+	}
+	h.powerOff()
+	return nil
+}
+
+// PowerOn boots a machine that is off: its disks are what they were.
+func (f *Fleet) PowerOn(id string) error {
+	h := f.Host(id)
+	if h == nil {
+		return fmt.Errorf("power on: no host %s", id)
+	}
+	if err := h.boot(); err != nil {
+		return fmt.Errorf("power on %s: %w", id, err)
+	}
+	return nil
+}
+
+// Lose is the loss of a machine: its power goes, and EC2 says that it terminates.
+func (f *Fleet) Lose(id string) error {
+	return errors.Join(f.PowerOff(id), f.Cloud.TerminateInstance(id))
+}
+
+// Host of an instance, nil if there never was one. It is off once it is gone.
+func (f *Fleet) Host(id string) *Host {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hosts[id]
+}
+
+// Hosts that are on, in the order of their addresses.
+func (f *Fleet) Hosts() []*Host {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var on []*Host
+	for _, h := range f.hosts {
+		if h.Machine() != nil {
+			on = append(on, h)
+		}
+	}
+	slices.SortFunc(on, func(a, b *Host) int { return a.Addr.Compare(b.Addr) })
+	return on
+}
+
+func (f *Fleet) newHost(inst fakeaws.Instance) *Host {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.made++
+	h := &Host{ID: inst.ID, Addr: inst.PrivateIP, metadata: inst.MetadataURL, fleet: f,
+		Dir: filepath.Join(f.cfg.Dir, fmt.Sprintf("h%d", f.made))}
+	h.Logs.Agent = filepath.Join(f.cfg.Logs, inst.ID+".quorumd.log")
+	h.Logs.Etcd = filepath.Join(f.cfg.Logs, inst.ID+".etcd.log")
+	f.hosts[inst.ID] = h
+	return h
+}
