@@ -1,0 +1,155 @@
+package config
+
+import (
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/quorumd/quorumd/agent/policy"
+)
+
+// DefaultPath is where the configuration is looked for. Nothing there is no
+// error: every key has a default.
+const DefaultPath = "/etc/quorumd/quorumd.yaml"
+
+// Config is the whole configuration, checked. Start from [Default] where no file
+// is read.
+type Config struct {
+	// Cluster names the cluster; empty: the auto scaling group's name.
+	Cluster string
+	// Role is what this node does; only [RoleMember] so far.
+	Role      string
+	Etcd      Etcd
+	Lifecycle Lifecycle
+	Listen    Listen
+	// StateDir is where the agent keeps what must survive a crash.
+	StateDir string
+	Systemd  Systemd
+	Log      Log
+}
+
+// RoleMember is the role of a node that runs etcd.
+const RoleMember = "member"
+
+// Etcd tells where etcd is on this node and how to reach it. What is the same in
+// the whole cluster (ports, TLS) is also how other members are reached.
+type Etcd struct {
+	Unit string
+	// Endpoints are client URLs; empty: the local member, then all others.
+	Endpoints []string
+	DataDir   string
+	// ClientPort, PeerPort and MetricsPort are etcd's own.
+	ClientPort, PeerPort, MetricsPort int
+	// Username and PasswordFile are both set, or both empty.
+	Username, PasswordFile string
+	// CAFile alone is server-only TLS; with CertFile and KeyFile mutual TLS.
+	CAFile, CertFile, KeyFile string
+	// PeerCAFile, PeerCertFile and PeerKeyFile are all set, or all empty.
+	PeerCAFile, PeerCertFile, PeerKeyFile string
+}
+
+// ClientScheme is the scheme of client URLs: https where client TLS is on.
+func (e Etcd) ClientScheme() string { return scheme(e.CAFile) }
+
+// PeerScheme is the scheme of peer URLs: https where peer TLS is on.
+func (e Etcd) PeerScheme() string { return scheme(e.PeerCAFile) }
+
+// ClientURL is the client URL of the member on a host.
+func (e Etcd) ClientURL(host string) string { return hostURL(e.ClientScheme(), host, e.ClientPort) }
+
+// PeerURL is the peer URL of the member on a host.
+func (e Etcd) PeerURL(host string) string { return hostURL(e.PeerScheme(), host, e.PeerPort) }
+
+func scheme(caFile string) string {
+	if caFile != "" {
+		return "https"
+	}
+	return "http"
+}
+
+func hostURL(scheme, host string, port int) string {
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// Lifecycle is how the node follows its auto scaling group.
+type Lifecycle struct {
+	// Poll is how often instance metadata is read; it is local and free.
+	Poll          time.Duration
+	LaunchTimeout time.Duration
+	// LaunchHook and TerminateHook name the hooks to complete; empty: the only
+	// one on the transition, else the one whose name starts with quorumd.
+	LaunchHook, TerminateHook string
+	ReplacementWait           time.Duration
+	LockWait                  time.Duration
+	Margin                    time.Duration
+}
+
+// Listen is where the agent serves.
+type Listen struct {
+	// Peer serves other agents, Metrics serves Prometheus; both host:port.
+	Peer, Metrics string
+	// Control is the path of the operators' unix socket.
+	Control string
+}
+
+// PeerPort is the port of Peer, which is the same on all nodes of a cluster: it
+// is how agents find each other. 0 only for a Config that was not checked.
+func (l Listen) PeerPort() int {
+	_, port, err := net.SplitHostPort(l.Peer)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Systemd is where drop-ins are written: lasting ones and those for this boot.
+type Systemd struct{ SystemDir, RuntimeDir string }
+
+// Log is how the agent logs.
+type Log struct{ Level, Format string }
+
+// Default is the configuration of an empty file.
+func Default() Config {
+	p := policy.DefaultConfig()
+	return Config{
+		Role: RoleMember,
+		Etcd: Etcd{
+			Unit:        "etcd-member.service",
+			DataDir:     "/var/lib/etcd",
+			ClientPort:  2379,
+			PeerPort:    2380,
+			MetricsPort: 2381,
+		},
+		Lifecycle: Lifecycle{
+			Poll:            time.Second,
+			LaunchTimeout:   p.LaunchTimeout,
+			ReplacementWait: p.ReplacementWait,
+			LockWait:        p.LockWait,
+			Margin:          p.Margin,
+		},
+		Listen: Listen{
+			Peer:    ":2382",
+			Metrics: ":9382",
+			Control: "/run/quorumd/quorumd.sock",
+		},
+		StateDir: "/var/lib/quorumd",
+		Systemd:  Systemd{SystemDir: "/etc/systemd/system", RuntimeDir: "/run/systemd/system"},
+		Log:      Log{Level: "info", Format: "auto"},
+	}
+}
+
+// Policy is the part of the configuration that decisions depend on.
+func (c Config) Policy() policy.Config {
+	p := policy.DefaultConfig()
+	p.ReplacementWait = c.Lifecycle.ReplacementWait
+	p.LockWait = c.Lifecycle.LockWait
+	p.Margin = c.Lifecycle.Margin
+	p.LaunchTimeout = c.Lifecycle.LaunchTimeout
+	p.LaunchHook = c.Lifecycle.LaunchHook
+	p.TerminateHook = c.Lifecycle.TerminateHook
+	return p
+}

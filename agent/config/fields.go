@@ -1,0 +1,86 @@
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+// envPrefix starts the name of every variable that is quorumd's.
+const envPrefix = "QUORUMD_"
+
+// EnvConfig is the variable that names the configuration file.
+const EnvConfig = envPrefix + "CONFIG"
+
+// field is one key: its place in a Config and what it accepts.
+type field struct {
+	key string
+	val value
+}
+
+// env is the name of the variable that overrides the field.
+func (f field) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(f.key, ".", "_"))
+}
+
+// fields is the table of all keys of c, in the order in which they are shown.
+func fields(c *Config) []field {
+	e, l := &c.Etcd, &c.Lifecycle
+	return []field{
+		{"cluster", text{&c.Cluster, clusterName}},
+		{"role", text{&c.Role, role}},
+		{"etcd.unit", text{&e.Unit, serviceUnit}},
+		{"etcd.endpoints", list{&e.Endpoints, endpoint}},
+		{"etcd.data_dir", text{&e.DataDir, directory}},
+		{"etcd.client_port", number{&e.ClientPort, 1, 65535}},
+		{"etcd.peer_port", number{&e.PeerPort, 1, 65535}},
+		{"etcd.metrics_port", number{&e.MetricsPort, 1, 65535}},
+		{"etcd.username", text{&e.Username, anyText}},
+		{"etcd.password_file", text{&e.PasswordFile, optionalFile}},
+		{"etcd.ca_file", text{&e.CAFile, optionalFile}},
+		{"etcd.cert_file", text{&e.CertFile, optionalFile}},
+		{"etcd.key_file", text{&e.KeyFile, optionalFile}},
+		{"etcd.peer_ca_file", text{&e.PeerCAFile, optionalFile}},
+		{"etcd.peer_cert_file", text{&e.PeerCertFile, optionalFile}},
+		{"etcd.peer_key_file", text{&e.PeerKeyFile, optionalFile}},
+		// Slower than 30 s a Spot notice (two minutes) leaves too little time.
+		{"lifecycle.poll", duration{&l.Poll, 10 * time.Millisecond, 30 * time.Second}},
+		// 48 h is the longest that AWS lets any hook wait.
+		{"lifecycle.launch_timeout", duration{&l.LaunchTimeout, time.Second, maxHook}},
+		{"lifecycle.launch_hook", text{&l.LaunchHook, anyText}},
+		{"lifecycle.terminate_hook", text{&l.TerminateHook, anyText}},
+		{"lifecycle.replacement_wait", duration{&l.ReplacementWait, 0, maxHook}},
+		{"lifecycle.lock_wait", duration{&l.LockWait, 0, maxHook}},
+		{"lifecycle.margin", duration{&l.Margin, 0, maxHook}},
+		{"listen.peer", text{&c.Listen.Peer, hostPort}},
+		{"listen.metrics", text{&c.Listen.Metrics, hostPort}},
+		{"listen.control", text{&c.Listen.Control, socketPath}},
+		{"state_dir", text{&c.StateDir, directory}},
+		{"systemd.system_dir", text{&c.Systemd.SystemDir, directory}},
+		{"systemd.runtime_dir", text{&c.Systemd.RuntimeDir, directory}},
+		{"log.level", text{&c.Log.Level, oneOf("debug", "info", "warn", "error")}},
+		{"log.format", text{&c.Log.Format, oneOf("auto", "journal", "text", "json")}},
+	}
+}
+
+const maxHook = 48 * time.Hour
+
+// notYet are keys that are documented and have no effect in this version. They
+// are refused by their own message, as ignoring them would promise their effect.
+func notYet(key string) bool {
+	switch key {
+	case "reboot", "force_election", "listen.fleetlock":
+		return true
+	}
+	return false
+}
+
+// sections are the keys that hold keys.
+func sections(fs []field) map[string]bool {
+	s := map[string]bool{}
+	for _, f := range fs {
+		if i := strings.LastIndexByte(f.key, '.'); i > 0 {
+			s[f.key[:i]] = true
+		}
+	}
+	return s
+}
