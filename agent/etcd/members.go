@@ -66,7 +66,7 @@ func (c *Client) readRoster(ctx context.Context, e *endpoint) (roster, error) {
 			PeerURLs: slices.Clone(m.PeerURLs), ClientURLs: slices.Clone(m.ClientURLs),
 		})
 	}
-	slices.SortFunc(r.Members, func(a, b policy.Member) int { return cmp.Compare(a.ID, b.ID) })
+	sortMembers(r.Members)
 	newest := map[string]int64{}
 	for _, kv := range keys.Kvs {
 		id := policy.InstanceID(strings.TrimPrefix(string(kv.Key), c.joinPrefix()))
@@ -80,6 +80,10 @@ func (c *Client) readRoster(ctx context.Context, e *endpoint) (roster, error) {
 		}
 	}
 	return r, nil
+}
+
+func sortMembers(ms []policy.Member) {
+	slices.SortFunc(ms, func(a, b policy.Member) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // AddLearner announces an instance's peer URL and adds it as a learner. It is
