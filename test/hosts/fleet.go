@@ -209,8 +209,8 @@ func (f *Fleet) newHost(inst fakeaws.Instance) *Host {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.made++
-	h := &Host{ID: inst.ID, Addr: inst.PrivateIP, metadata: inst.MetadataURL, fleet: f,
-		Dir: filepath.Join(f.cfg.Dir, fmt.Sprintf("h%d", f.made))}
+	h := &Host{ID: inst.ID, Name: fmt.Sprintf("h%d", f.made), Addr: inst.PrivateIP, metadata: inst.MetadataURL, fleet: f}
+	h.Dir = filepath.Join(f.cfg.Dir, h.Name)
 	h.Logs.Agent = filepath.Join(f.cfg.Logs, inst.ID+".quorumd.log")
 	h.Logs.Etcd = filepath.Join(f.cfg.Logs, inst.ID+".etcd.log")
 	f.hosts[inst.ID] = h

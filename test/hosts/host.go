@@ -3,6 +3,7 @@
 package hosts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ const (
 // Host is one instance's machine.
 type Host struct {
 	ID   string // the instance id
+	Name string // "h1", "h2", ... in order of launch
 	Addr netip.Addr
 	Dir  string // its disks
 	Logs struct{ Agent, Etcd string }
@@ -119,22 +121,14 @@ func (h *Host) systemdDirs() units.Dirs {
 	return units.Dirs{System: filepath.Join(h.Dir, "system"), Runtime: filepath.Join(h.Dir, "run")}
 }
 
-// dropIns that provisioning installs beside the units: the guard that we ship, and
-// what a host needs that shares its ports with its neighbours.
-func (h *Host) dropIns() ([]units.DropIn, error) {
-	guard, err := units.File("10-quorumd-guard.conf")
+// guard is the drop-in that we ship beside the units, for this host's state_dir.
+func (h *Host) guard() (units.DropIn, error) {
+	text, err := units.File("10-quorumd-guard.conf")
 	if err != nil {
-		return nil, err
+		return units.DropIn{}, err
 	}
-	text := strings.ReplaceAll(string(guard), "/var/lib/quorumd/", h.StateDir()+"/")
-	// After the agent's own, which listen on all addresses.
-	p := h.fleet.ports
-	listen := fmt.Sprintf("[Service]\nEnvironment=ETCD_LISTEN_CLIENT_URLS=%s\nEnvironment=ETCD_LISTEN_PEER_URLS=%s\nEnvironment=ETCD_LISTEN_METRICS_URLS=%s\n",
-		httpURL(h.Addr, p.client), httpURL(h.Addr, p.peer), httpURL(h.Addr, p.metrics))
-	return []units.DropIn{
-		{Unit: EtcdUnit, Name: "10-quorumd-guard.conf", Content: []byte(text)},
-		{Unit: EtcdUnit, Name: "95-neighbours.conf", Content: []byte(listen)},
-	}, nil
+	return units.DropIn{Unit: EtcdUnit, Name: "10-quorumd-guard.conf",
+		Content: bytes.ReplaceAll(text, []byte("/var/lib/quorumd/"), []byte(h.StateDir()+"/"))}, nil
 }
 
 // boot starts the machine and its enabled units, as often as asked: its disks
@@ -154,14 +148,12 @@ func (h *Host) boot() (err error) {
 	if err != nil {
 		return err
 	}
-	dropIns, err := h.dropIns()
+	guard, err := h.guard()
 	if err != nil {
 		return err
 	}
-	for _, d := range dropIns {
-		if _, err := h.systemdDirs().WriteDropIn(d); err != nil {
-			return err
-		}
+	if _, err := h.systemdDirs().WriteDropIn(guard); err != nil {
+		return err
 	}
 	h.machine, err = fakesystemd.New(fakesystemd.HostConfig{Dir: h.Dir, Units: spec, Log: h.fleet.cfg.Log.With("host", h.ID)})
 	if err != nil {

@@ -239,6 +239,7 @@ func startByHand(t *testing.T, f *Fleet, h *Host) {
 	env := units.DropIn{Unit: EtcdUnit, Name: "90-quorumd.conf", Content: fmt.Appendf(nil, `[Service]
 Environment=ETCD_NAME=%[1]s ETCD_DATA_DIR=%[2]s ETCD_INITIAL_CLUSTER=%[1]s=%[3]s
 Environment=ETCD_INITIAL_ADVERTISE_PEER_URLS=%[3]s ETCD_ADVERTISE_CLIENT_URLS=%[4]s
+Environment=ETCD_LISTEN_PEER_URLS=%[3]s ETCD_LISTEN_CLIENT_URLS=%[4]s
 `, h.ID, h.DataDir(), peer, h.ClientURL())}
 	if _, err := h.Machine().Dirs().WriteDropIn(env); err != nil {
 		t.Fatal(err)
