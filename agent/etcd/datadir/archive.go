@@ -32,7 +32,7 @@ func Archive(dir, why string, now time.Time) (to string, err error) {
 	}
 	name := now.UTC().Format("20060102T150405Z") + "-" + slug(why)
 	to, err = moveAll(dir, entries, dir+".archive", name)
-	if elsewhere(err) {
+	if to == "" && elsewhere(err) {
 		to, err = moveAll(dir, entries, filepath.Join(dir, insideName), name)
 	}
 	return to, wrap(err)

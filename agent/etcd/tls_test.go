@@ -1,0 +1,119 @@
+package etcd
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/quorumd/quorumd/agent/policy"
+	"github.com/quorumd/quorumd/test/etcdproc"
+)
+
+func withTLS(f TLSFiles) func(*Config) { return func(c *Config) { c.TLS = &f } }
+
+func TestServerTLS(t *testing.T) {
+	t.Parallel()
+	ca, other := etcdproc.NewCA(t), etcdproc.NewCA(t)
+	cert, key := ca.Issue("server")
+	cl := etcdproc.Start(t, []string{"i-a"}, etcdproc.Options{ClientTLS: &etcdproc.ServerTLS{CertFile: cert, KeyFile: key}})
+	m := cl.Member("i-a")
+	ctx := soon(t)
+
+	good := clientOf(t, m, cl.ClientURLs(), withTLS(TLSFiles{CAFile: ca.File}))
+	if h, err := good.Probe(ctx, m.ClientURL); err != nil || !h.Serves {
+		t.Errorf("probe: %+v, %v", h, err)
+	}
+	must(t, good.TakeSlot(ctx, policy.HoldLeaving, 1, clusterID(t, good)))
+
+	bad := clientOf(t, m, cl.ClientURLs(), withTLS(TLSFiles{CAFile: other.File}))
+	plain := clientOf(t, m, cl.ClientURLs())
+	for what, err := range map[string]error{
+		"wrong ca": errOf(bad.Probe(ctx, m.ClientURL)), "wrong ca, list": errOf(bad.Members(ctx)),
+		"the system's cas": errOf(plain.Probe(ctx, m.ClientURL)),
+		"http to https":    errOf(plain.Probe(ctx, "http"+m.ClientURL[len("https"):])),
+	} {
+		if Classify(err) != CannotTell {
+			t.Errorf("%s: %v: class %q", what, err, Classify(err))
+		}
+	}
+	missing := clientOf(t, m, cl.ClientURLs(), withTLS(TLSFiles{CAFile: filepath.Join(t.TempDir(), "none")}))
+	if _, err := missing.Members(ctx); Classify(err) != CannotTell {
+		t.Errorf("missing ca file: %v", err)
+	}
+
+	// A member that hangs or is gone is not a matter of certificates.
+	m.Pause()
+	for what, c := range map[string]*Client{
+		"connected": good, "new": clientOf(t, m, cl.ClientURLs(), withTLS(TLSFiles{CAFile: ca.File})),
+	} {
+		if _, err := c.Probe(ctx, m.ClientURL); Classify(err) != NoAnswer {
+			t.Errorf("paused, %s: %v: class %q", what, err, Classify(err))
+		}
+	}
+	m.Kill()
+	if _, err := good.Probe(ctx, m.ClientURL); Classify(err) != NoAnswer {
+		t.Errorf("killed: %v: class %q", err, Classify(err))
+	}
+}
+
+// A certificate for another address is refused, also with the right CA.
+func TestServerTLSOtherHost(t *testing.T) {
+	t.Parallel()
+	ca := etcdproc.NewCA(t)
+	cert, key := ca.Issue("elsewhere", net.IPv4(10, 1, 2, 3))
+	cl := etcdproc.Start(t, []string{"i-a"}, etcdproc.Options{ClientTLS: &etcdproc.ServerTLS{CertFile: cert, KeyFile: key}})
+	c := clientOf(t, cl.Member("i-a"), cl.ClientURLs(), withTLS(TLSFiles{CAFile: ca.File}))
+	if _, err := c.Members(soon(t)); Classify(err) != CannotTell {
+		t.Errorf("certificate of another address: %v", err)
+	}
+}
+
+// Mutual TLS; and files that change are read again, without a new client.
+func TestMutualTLS(t *testing.T) {
+	t.Parallel()
+	ca, other := etcdproc.NewCA(t), etcdproc.NewCA(t)
+	cert, key := ca.Issue("server")
+	cl := etcdproc.Start(t, []string{"i-a"}, etcdproc.Options{
+		ClientTLS: &etcdproc.ServerTLS{CertFile: cert, KeyFile: key, ClientCAFile: ca.File},
+	})
+	m := cl.Member("i-a")
+	ctx := soon(t)
+	ccert, ckey := ca.Issue("client")
+	c := clientOf(t, m, cl.ClientURLs(), withTLS(TLSFiles{CAFile: ca.File, CertFile: ccert, KeyFile: ckey}))
+	if h, err := c.Probe(ctx, m.ClientURL); err != nil || !h.Serves {
+		t.Errorf("probe: %+v, %v", h, err)
+	}
+
+	none := clientOf(t, m, cl.ClientURLs(), withTLS(TLSFiles{CAFile: ca.File}))
+	if _, err := none.Probe(ctx, m.ClientURL); Classify(err) != CannotTell {
+		t.Errorf("no client certificate: %v: class %q", err, Classify(err))
+	}
+
+	// Issued by another CA, then replaced by good ones.
+	dir := t.TempDir()
+	files := TLSFiles{CAFile: filepath.Join(dir, "ca"), CertFile: filepath.Join(dir, "cert"), KeyFile: filepath.Join(dir, "key")}
+	replace := func(from, to string) {
+		b, err := os.ReadFile(from)
+		must(t, err)
+		must(t, os.WriteFile(to+".new", b, 0o600))
+		must(t, os.Rename(to+".new", to))
+	}
+	ocert, okey := other.Issue("client")
+	replace(ca.File, files.CAFile)
+	replace(ocert, files.CertFile)
+	replace(okey, files.KeyFile)
+	c = clientOf(t, m, cl.ClientURLs(), withTLS(files))
+	if _, err := c.Probe(ctx, m.ClientURL); Classify(err) != CannotTell {
+		t.Errorf("client certificate of another ca: %v: class %q", err, Classify(err))
+	}
+	replace(ccert, files.CertFile)
+	replace(ckey, files.KeyFile)
+	within(t, 5*time.Second, "taking up a renewed certificate", func() {
+		eventually(t, "the renewed certificate is used", func() bool {
+			_, err := c.Probe(ctx, m.ClientURL)
+			return err == nil
+		})
+	})
+}
