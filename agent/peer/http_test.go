@@ -118,7 +118,9 @@ func TestFetchRefuses(t *testing.T) {
 			}
 		}
 	})
-	mux.HandleFunc("/moved/v1/status", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/garbage/v1/status", http.StatusFound) })
+	mux.HandleFunc("/moved/v1/status", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/garbage/v1/status", http.StatusFound)
+	})
 	mux.HandleFunc("/silent/v1/status", func(http.ResponseWriter, *http.Request) { <-release })
 	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
