@@ -61,7 +61,7 @@ Admin API, for what AWS has no action for (faults, losing a machine, a timeline)
   curl -d '{"kind":"throttling","times":3}' $AWS_ENDPOINT_URL/_fake/faults
   curl -d '{"via":"ec2"}' $AWS_ENDPOINT_URL/_fake/instances/i-.../terminate
   curl $AWS_ENDPOINT_URL/_fake/timeline`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runAWS(cmd.Context(), o, cmd.OutOrStdout())
 		},

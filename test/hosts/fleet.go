@@ -130,6 +130,9 @@ func (f *Fleet) Launch(desired int) error {
 // AWS is the URL of the emulated APIs.
 func (f *Fleet) AWS() string { return f.awsURL }
 
+// Binaries are the programs that run.
+func (f *Fleet) Binaries() Binaries { return f.cfg.Binaries }
+
 // Dir holds the hosts' disks; LogDir the logs of all units.
 func (f *Fleet) Dir() string    { return f.cfg.Dir }
 func (f *Fleet) LogDir() string { return f.cfg.Logs }
