@@ -1,0 +1,220 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/quorumd/quorumd/test/fleet"
+	"github.com/quorumd/quorumd/test/hosts"
+)
+
+// bare is a cluster of etcd processes with nobody beside them. A script that
+// knows everything and waits for nothing but etcd does what agents have to find
+// out: that is the least time that etcd itself needs.
+type bare struct {
+	etcd  string
+	dir   string
+	alive []*bareMember
+	made  int
+}
+
+type bareMember struct {
+	name         string
+	client, peer string // URLs
+	cmd          *exec.Cmd
+}
+
+// asksAgain is how often the script asks etcd again for what it refused.
+const asksAgain = 20 * time.Millisecond
+
+func (b *bench) replaceBare(ctx context.Context, size int) (seconds []float64, err error) {
+	// Children die with the thread that made them (Pdeathsig), so with this one.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	dir, err := os.MkdirTemp("", "quorumd-bare-")
+	if err != nil {
+		return nil, err
+	}
+	c := &bare{etcd: b.bin.Etcd, dir: dir}
+	defer func() { err = errors.Join(err, c.close()) }()
+	if err := c.bootstrap(ctx, size); err != nil {
+		return nil, err
+	}
+	if err := leaveAlone(ctx, quiet); err != nil {
+		return nil, err
+	}
+	for _, old := range append([]*bareMember{}, c.alive...) {
+		began := time.Now()
+		bounded, cancel := context.WithTimeout(ctx, time.Minute)
+		err := c.replace(bounded, old)
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		seconds = append(seconds, time.Since(began).Seconds())
+		b.say("replace: %d bare nodes: %s replaced after %.2fs", size, old.name, time.Since(began).Seconds())
+	}
+	return seconds, nil
+}
+
+func (c *bare) bootstrap(ctx context.Context, size int) error {
+	var all []*bareMember
+	var initial []string
+	for range size {
+		m, err := c.newMember()
+		if err != nil {
+			return err
+		}
+		all = append(all, m)
+		initial = append(initial, m.name+"="+m.peer)
+	}
+	for _, m := range all {
+		if err := c.start(m, "new", initial); err != nil {
+			return err
+		}
+	}
+	return c.ask(ctx, "the first cluster", func(ctx context.Context, client *clientv3.Client) error {
+		_, err := client.MemberList(ctx)
+		return err
+	})
+}
+
+// replace brings one member in, then takes one out: what a group does that
+// replaces at once.
+func (c *bare) replace(ctx context.Context, old *bareMember) error {
+	m, err := c.newMember()
+	if err != nil {
+		return err
+	}
+	var id uint64
+	var initial []string
+	if err := c.ask(ctx, "a learner to be added", func(ctx context.Context, client *clientv3.Client) error {
+		resp, err := client.MemberAddAsLearner(ctx, []string{m.peer})
+		if err != nil {
+			return err
+		}
+		id = resp.Member.ID
+		for _, other := range resp.Members {
+			name := other.Name
+			if other.ID == id {
+				name = m.name
+			}
+			initial = append(initial, name+"="+other.PeerURLs[0])
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := c.start(m, "existing", initial); err != nil {
+		return err
+	}
+	if err := c.ask(ctx, "the learner to be promoted", func(ctx context.Context, client *clientv3.Client) error {
+		_, err := client.MemberPromote(ctx, id)
+		return err
+	}); err != nil {
+		return err
+	}
+	return c.remove(ctx, old, id)
+}
+
+// remove moves leadership away, if old has it, then removes and stops old.
+func (c *bare) remove(ctx context.Context, old *bareMember, heir uint64) error {
+	client, err := hosts.Client(old.client)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	status, err := client.Status(ctx, old.client)
+	if err != nil {
+		return err
+	}
+	id := status.Header.MemberId
+	if status.Leader == id {
+		if _, err := client.MoveLeader(ctx, heir); err != nil {
+			return err
+		}
+	}
+	for i, m := range c.alive {
+		if m == old {
+			c.alive = append(c.alive[:i:i], c.alive[i+1:]...)
+			break
+		}
+	}
+	defer stop(old)
+	return c.ask(ctx, "a member to be removed", func(ctx context.Context, client *clientv3.Client) error {
+		_, err := client.MemberRemove(ctx, id)
+		return err
+	})
+}
+
+// ask asks the living members until they do it.
+func (c *bare) ask(ctx context.Context, what string, f func(context.Context, *clientv3.Client) error) error {
+	var urls []string
+	for _, m := range c.alive[:max(1, len(c.alive)-1)] { // the last may be a learner, which answers little
+		urls = append(urls, m.client)
+	}
+	client, err := hosts.Client(urls...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return fleet.Until(ctx, asksAgain, what, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		return f(ctx, client)
+	})
+}
+
+func (c *bare) newMember() (*bareMember, error) {
+	c.made++
+	m := &bareMember{name: fmt.Sprintf("m%d", c.made)}
+	for _, url := range []*string{&m.client, &m.peer} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+		if err != nil {
+			return nil, err
+		}
+		*url = "http://" + ln.Addr().String()
+		ln.Close()
+	}
+	return m, nil
+}
+
+func (c *bare) start(m *bareMember, state string, initial []string) error {
+	m.cmd = exec.Command(c.etcd,
+		"--name", m.name, "--data-dir", filepath.Join(c.dir, m.name),
+		"--listen-client-urls", m.client, "--advertise-client-urls", m.client,
+		"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer,
+		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", state, "--log-level", "error")
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := m.cmd.Start(); err != nil {
+		return fmt.Errorf("start etcd: %w", err)
+	}
+	c.alive = append(c.alive, m)
+	return nil
+}
+
+// stop ends a member at once: it is out of the cluster, or nobody needs it.
+func stop(m *bareMember) {
+	_ = m.cmd.Process.Kill()
+	_ = m.cmd.Wait() // it says that it was killed
+}
+
+func (c *bare) close() error {
+	for _, m := range c.alive {
+		stop(m)
+	}
+	return os.RemoveAll(c.dir)
+}
