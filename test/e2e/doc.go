@@ -7,7 +7,7 @@
 // A [Fleet] is one group with one cluster. Whatever a scenario does to it, the
 // same must hold at its end, and [Fleet.Settle] waits for it and says what is
 // missing: the voters are the instances in service, they form one cluster, and
-// it is the same cluster as before. A [Writer] writes all the while; no write
+// it is the same cluster as before. A [fleet.Writer] writes all the while; no write
 // that was acknowledged to it may be lost. And at every event, not only at the
 // end: an instance is in service only once it votes, and one that was told to go
 // is out of the member list before its machine ends.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
+	"github.com/quorumd/quorumd/test/fleet"
 	"github.com/quorumd/quorumd/test/lab"
 )
 
@@ -52,19 +52,17 @@ const (
 // Fleet is a lab, a cloud whose instances are the lab's hosts, and the means to
 // look at both. All of it ends with the test.
 type Fleet struct {
+	*fleet.Observer
 	Lab    *lab.Lab
-	Cloud  *fakeaws.Cloud
-	Writer *Writer
+	Writer *fleet.Writer
 
 	t   *testing.T
 	cfg Config
 	bin binaries
 
-	mu        sync.Mutex
-	hosts     map[string]*lab.Host // by instance id, those of the past included
-	abrupt    bool                 // machines end without a shutdown from now on
-	clusterID uint64               // of the first cluster seen: no other may ever be
-	broken    []error              // of rules that hold at every event
+	mu     sync.Mutex
+	hosts  map[string]*lab.Host // by instance id, those of the past included
+	abrupt bool                 // machines end without a shutdown from now on
 }
 
 // New makes a fleet and its group, and so begins to launch its first instances.
@@ -88,8 +86,11 @@ func New(t *testing.T, cfg Config) *Fleet {
 	})
 	f.startCloud()
 	t.Cleanup(f.dump) // first of all, while the hosts are on
-	f.Writer = startWriter(f)
-	t.Cleanup(f.Writer.Stop)
+	f.Writer = fleet.StartWriter(fleet.WriterConfig{Endpoints: f.Endpoints, Client: f.client})
+	t.Cleanup(func() {
+		f.Writer.Stop()
+		t.Logf("writer: %d writes acknowledged, longest time without one %.2fs", f.Writer.Acked(), f.Writer.LongestStall().Seconds())
+	})
 	if err := f.Cloud.AddGroup(fakeaws.GroupConfig{
 		Name: group, Max: cfg.Max, Desired: cfg.Size, Replace: cfg.Replace,
 		Hooks: []fakeaws.Hook{
@@ -104,8 +105,7 @@ func New(t *testing.T, cfg Config) *Fleet {
 
 func (f *Fleet) startCloud() {
 	f.t.Helper()
-	var err error
-	f.Cloud, err = fakeaws.New(fakeaws.Config{
+	cloud, err := fakeaws.New(fakeaws.Config{
 		Driver: driver{f},
 		// The lowest free address first: a replacement gets the address of the one it
 		// replaces, which must not make it the same member.
@@ -114,10 +114,12 @@ func (f *Fleet) startCloud() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.Observer = &fleet.Observer{Cloud: cloud, Group: group, ClientURL: clientURL, Client: f.client, Machine: f.machineIsWell}
 	f.t.Cleanup(func() {
 		f.mu.Lock()
 		f.abrupt = true // nobody is interested in orderly ends any more
 		f.mu.Unlock()
+		f.Over()
 		if err := f.Cloud.Close(); err != nil {
 			f.t.Error(err)
 		}
@@ -133,7 +135,7 @@ func (f *Fleet) startCloud() {
 	if _, err := f.Cloud.Serve(ln); err != nil {
 		f.t.Fatal(err)
 	}
-	f.Cloud.Subscribe(f.checkEvents())
+	f.Watch()
 }
 
 // driver makes hosts of the cloud's instances.
@@ -195,23 +197,6 @@ func (f *Fleet) Host(id string) *lab.Host {
 		f.t.Fatalf("no host for instance %s", id)
 	}
 	return h
-}
-
-// Instances that the group lists, oldest first, whatever their state.
-func (f *Fleet) Instances() []fakeaws.Instance {
-	g, _ := f.Cloud.Group(group)
-	return g.Instances
-}
-
-// Endpoints of etcd on all machines that run.
-func (f *Fleet) Endpoints() (urls []string) {
-	for _, inst := range f.Cloud.Instances() {
-		if inst.State == fakeaws.Running {
-			urls = append(urls, clientURL(inst))
-		}
-	}
-	slices.Sort(urls)
-	return urls
 }
 
 func clientURL(inst fakeaws.Instance) string { return fmt.Sprintf("http://%s:2379", inst.PrivateIP) }

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
+	"github.com/quorumd/quorumd/test/fleet"
 	"github.com/quorumd/quorumd/test/lab"
 )
 
@@ -29,7 +30,7 @@ const (
 
 func wantGap(t *testing.T, f *Fleet, longest time.Duration) {
 	t.Helper()
-	if gap := f.Writer.LongestGap(); gap > longest {
+	if gap := f.Writer.LongestStall(); gap > longest {
 		t.Errorf("no write was acknowledged for %.1fs, at most %.1fs wanted", gap.Seconds(), longest.Seconds())
 	}
 }
@@ -51,8 +52,8 @@ func TestChecksBite(t *testing.T) {
 	}
 	defer client.Close()
 
-	first := writerPrefix + "00000000"
-	found, err := client.Get(ctx, writerPrefix, clientv3.WithPrefix(), clientv3.WithLimit(1))
+	first := f.Writer.Prefix() + "00000000"
+	found, err := client.Get(ctx, f.Writer.Prefix(), clientv3.WithPrefix(), clientv3.WithLimit(1))
 	if err == nil && len(found.Kvs) == 1 {
 		first = string(found.Kvs[0].Key)
 	}
@@ -69,24 +70,24 @@ func TestChecksBite(t *testing.T) {
 		t.Error("a lost write is not noticed")
 	}
 	e := fakeaws.Event{Kind: fakeaws.InService, Instance: "i-stranger"}
-	if f.checkMembersAt(e, func(m Members) bool { return m[e.Instance] != nil }) == nil {
+	if f.CheckAt(e, func(m fleet.Members) bool { return m[e.Instance] != nil }) == nil {
 		t.Error("an instance in service without a member is not noticed")
 	}
-	if _, err := f.settled(ctx); err != nil {
+	if _, err := f.Settled(ctx); err != nil {
 		t.Fatal(err)
 	}
 	gone := f.Instances()[0].ID
 	// etcd refuses for the first 5 s of a connection between two members.
-	if err := lab.Until(ctx, 250*time.Millisecond, "a removal", func(ctx context.Context) error {
+	if err := fleet.Until(ctx, 250*time.Millisecond, "a removal", func(ctx context.Context) error {
 		_, err := client.MemberRemove(ctx, members[gone].ID)
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.settled(ctx); err == nil {
+	if _, err := f.Settled(ctx); err == nil {
 		t.Error("an instance in service whose member was removed is not noticed")
 	}
-	if f.checkCluster(1) == nil {
+	if f.CheckCluster(1) == nil {
 		t.Error("another cluster is not noticed")
 	}
 }
@@ -108,7 +109,7 @@ func TestTerminateLeader(t *testing.T) {
 			if after[leader] != nil {
 				t.Errorf("the old leader %s is still a member", leader)
 			}
-			if kept := inBoth(before, after); kept != 2 {
+			if kept := before.Kept(after); kept != 2 {
 				t.Errorf("%d of the other two members are the same as before", kept)
 			}
 			wantGap(t, f, plannedGap)
@@ -128,8 +129,8 @@ func TestLoseMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := f.Settle(ctx)
-	if after[lost] != nil || inBoth(before, after) != 2 {
-		t.Errorf("lost %s; members before %s, after %s", lost, describe(before), describe(after))
+	if after[lost] != nil || before.Kept(after) != 2 {
+		t.Errorf("lost %s; members before %s, after %s", lost, before, after)
 	}
 }
 
@@ -141,14 +142,14 @@ func TestScale(t *testing.T) {
 		t.Fatal(err)
 	}
 	five := f.Settle(f.Within(2 * forOneChange))
-	if kept := inBoth(three, five); kept != 3 {
+	if kept := three.Kept(five); kept != 3 {
 		t.Errorf("growing kept %d of 3 members", kept)
 	}
 	if err := f.Cloud.SetDesired(group, 3); err != nil {
 		t.Fatal(err)
 	}
 	again := f.Settle(f.Within(2 * forOneChange))
-	if kept := inBoth(five, again); kept != 3 {
+	if kept := five.Kept(again); kept != 3 {
 		t.Errorf("of the 3 members left, %d were there before", kept)
 	}
 	wantGap(t, f, plannedGap)
@@ -170,21 +171,11 @@ func TestReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := f.Settle(ctx)
-	if kept := inBoth(before, after); kept != 3 {
+	if kept := before.Kept(after); kept != 3 {
 		t.Errorf("%d of 3 members are the same as before", kept)
 	}
 	if left := f.Since(seen, fakeaws.Notice, fakeaws.BecameShuttingDown, fakeaws.LeftGroup); len(left) > 0 {
 		t.Errorf("the group let go of somebody: %v", left)
 	}
 	wantGap(t, f, plannedGap)
-}
-
-// inBoth counts the members that are in both lists under the same id.
-func inBoth(a, b Members) (n int) {
-	for name, m := range a {
-		if b[name] != nil && b[name].ID == m.ID {
-			n++
-		}
-	}
-	return n
 }
