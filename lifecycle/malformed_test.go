@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -80,6 +81,11 @@ func groupXML(members string, more ...string) string {
 
 func member(id, state string, more ...string) string {
 	return "<member><InstanceId>" + id + "</InstanceId><LifecycleState>" + state + "</LifecycleState>" + strings.Join(more, "") + "</member>"
+}
+
+func hookOf(name string) string {
+	return "<LifecycleHooks><member><LifecycleHookName>" + name + "</LifecycleHookName><HeartbeatTimeout>3600</HeartbeatTimeout>" +
+		"<LifecycleTransition>autoscaling:EC2_INSTANCE_TERMINATING</LifecycleTransition></member></LifecycleHooks>"
 }
 
 func described(id, state string, more ...string) string {
@@ -175,6 +181,16 @@ func TestMalformedInstances(t *testing.T) {
 	}
 }
 
+// Where Auto Scaling does not say the global limit, it is the documented one.
+func TestGlobalLimit(t *testing.T) {
+	f, _ := scripted(t, map[string][]string{"DescribeLifecycleHooks": {result("DescribeLifecycleHooks", hookOf("leave"))}})
+	g, err := f.Group(t.Context())
+	want := []policy.Hook{{Name: "leave", Transition: policy.Terminating, Timeout: time.Hour, Global: 48 * time.Hour}}
+	if diff := cmp.Diff(want, g.Hooks); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
 // States that nobody has heard of are passed on as they are.
 func TestUnknownStates(t *testing.T) {
 	f, _ := scripted(t, map[string][]string{
@@ -246,7 +262,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// An instance that was moved to another group follows it.
+// An instance that was moved to another group follows it, and its hooks.
 func TestMovedToAnotherGroup(t *testing.T) {
 	moved := strings.ReplaceAll(groupXML(member(me, "InService")), ">etcd<", ">etcd2<")
 	f, _ := scripted(t, map[string][]string{
@@ -255,10 +271,12 @@ func TestMovedToAnotherGroup(t *testing.T) {
 		"DescribeAutoScalingGroups": {result("DescribeAutoScalingGroups", groups(groupXML(member(me, "InService")))),
 			result("DescribeAutoScalingGroups", groups(groupXML(member(other, "InService")))),
 			result("DescribeAutoScalingGroups", groups(moved))},
+		"DescribeLifecycleHooks": {result("DescribeLifecycleHooks", hookOf("old")), result("DescribeLifecycleHooks", hookOf("new"))},
 	})
-	for _, want := range []string{"etcd", "etcd2", "etcd2"} {
-		if g, err := f.Group(t.Context()); g.Name != want || err != nil {
-			t.Errorf("got %q, %v; want %s", g.Name, err, want)
+	for _, want := range []struct{ group, hook string }{{"etcd", "old"}, {"etcd2", "new"}, {"etcd2", "new"}} {
+		g, err := f.Group(t.Context())
+		if g.Name != want.group || err != nil || len(g.Hooks) != 1 || g.Hooks[0].Name != want.hook {
+			t.Errorf("got %+v, %v; want %v", g, err, want)
 		}
 	}
 }
