@@ -21,13 +21,14 @@ func (d *demo) watch() (stop func()) {
 	v := &picture{demo: d, reasons: map[string]map[string]string{}}
 	d.screen.block = v.block
 	unsubscribe := d.fleet.Cloud.Subscribe(v.groupEvent)
+	unfollow := d.fleet.Follow(v.agentLine)
 	var all sync.WaitGroup
-	all.Go(func() { d.fleet.FollowAgents(ctx, v.agentLine) })
 	all.Go(func() { v.followEtcd(ctx) })
 	all.Go(func() { d.screen.repaint(ctx) })
 	return func() {
 		cancel()
 		unsubscribe()
+		unfollow()
 		all.Wait()
 	}
 }

@@ -34,16 +34,18 @@ type Fleet struct {
 	ports  ports
 	awsURL string
 
-	mu     sync.Mutex
-	hosts  map[string]*Host // by instance id, those of the past included
-	made   int
-	abrupt bool // machines end without a shutdown from now on
+	mu        sync.Mutex
+	hosts     map[string]*Host // by instance id, those of the past included
+	made      int
+	abrupt    bool // machines end without a shutdown from now on
+	followers map[int]func(Line)
+	followed  int
 }
 
 // New makes a fleet without instances. The caller closes it.
 func New(cfg Config) (*Fleet, error) {
 	cfg.setDefaults()
-	f := &Fleet{hosts: map[string]*Host{}}
+	f := &Fleet{hosts: map[string]*Host{}, followers: map[int]func(Line){}}
 	var err error
 	f.mine, err = cfg.prepare()
 	f.cfg = cfg

@@ -184,7 +184,7 @@ func (h *Host) unitsLocked() ([]fakesystemd.Unit, error) {
 			NotifyReady: true, Restart: true, RestartDelay: cfg.EtcdRestart,
 		},
 		{
-			Name: AgentUnit, ExecStart: []string{cfg.Binaries.Quorumd, "agent", "--config", h.ConfigFile()}, Stdout: out[h.Logs.Agent],
+			Name: AgentUnit, ExecStart: []string{cfg.Binaries.Quorumd, "agent", "--config", h.ConfigFile()}, Stdout: &journal{host: h, file: out[h.Logs.Agent]},
 			Env: append([]string{
 				"GOGC=50", "GOMEMLIMIT=192MiB", // as in the shipped unit
 				"AWS_ENDPOINT_URL=" + h.fleet.awsURL,

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 func idle() {
+	fmt.Printf(`{"time":%q,"level":"INFO","msg":"decided","concern":"join","reason":"Idle"}`+"\n", time.Now().Format(time.RFC3339Nano))
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
@@ -136,6 +137,8 @@ func TestKillAndPower(t *testing.T) {
 	}
 	h := running(t, f, 1)[0]
 	first := h.Machine().UnitPID(AgentUnit)
+	spoke := make(chan Line, 1)
+	t.Cleanup(f.Follow(func(l Line) { spoke <- l }))
 	if err := f.KillAgent(h.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +146,12 @@ func TestKillAndPower(t *testing.T) {
 		return s.ActiveState == units.ActiveStateActive && s.MainPID != first
 	}); err != nil {
 		t.Fatal(err)
+	}
+	if l := <-spoke; l.Host != h || l.Msg != Decided || l.Concern != "join" || l.Reason != "Idle" || l.At.IsZero() {
+		t.Errorf("the new agent said %+v", l)
+	}
+	if lines, err := h.Journal(); err != nil || len(lines) != 2 {
+		t.Errorf("journal has %d lines, want one of each agent: %v", len(lines), err)
 	}
 	boot, err := units.BootID(h.Machine().BootIDFile())
 	if err != nil {

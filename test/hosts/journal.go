@@ -3,11 +3,12 @@
 package hosts
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -58,98 +59,67 @@ func (h *Host) Journal() ([]Line, error) {
 	return lines, nil
 }
 
-// followEvery is how often log files are looked at for more.
-const followEvery = 20 * time.Millisecond
-
-// FollowAgents hands every line that any agent of the fleet logs to f, those of
-// hosts to come included, until ctx ends. It returns when f is called no more; f
-// is called by one goroutine, and lines of different hosts may come out of order
-// by a few hundredths of a second.
-func (f *Fleet) FollowAgents(ctx context.Context, handle func(Line)) {
-	tails := map[*Host]*tail{}
-	defer func() {
-		for _, t := range tails {
-			t.close()
-		}
-	}()
-	tick := time.NewTicker(followEvery)
-	defer tick.Stop()
-	for {
-		for _, h := range f.everyHost() {
-			t := tails[h]
-			if t == nil {
-				t = &tail{host: h}
-				tails[h] = t
-			}
-			t.read(handle)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-func (f *Fleet) everyHost() []*Host {
+// Follow calls handle with every line that any agent of the fleet logs from now on,
+// until the returned function was called. It is called as the agent writes, and
+// the agent's next line waits for it: whoever kills the agent in it strikes within
+// a millisecond. Lines of different hosts come at the same time.
+func (f *Fleet) Follow(handle func(Line)) (cancel func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	all := make([]*Host, 0, len(f.hosts))
-	for _, h := range f.hosts {
-		all = append(all, h)
+	f.followed++
+	n := f.followed
+	f.followers[n] = handle
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.followers, n)
 	}
-	return all
 }
 
-// tail reads a growing file line by line.
-type tail struct {
+// AwaitLine returns the first line logged from now on that matches.
+func (f *Fleet) AwaitLine(ctx context.Context, match func(Line) bool) (Line, error) {
+	found := make(chan Line, 1)
+	cancel := f.Follow(func(l Line) {
+		if match(l) {
+			select {
+			case found <- l:
+			default: // there was one before
+			}
+		}
+	})
+	defer cancel()
+	select {
+	case l := <-found:
+		return l, nil
+	case <-ctx.Done():
+		return Line{}, context.Cause(ctx)
+	}
+}
+
+// journal is where an agent's output goes: into its file, and line by line to
+// whoever follows.
+type journal struct {
 	host *Host
 	file *os.File
-	in   *bufio.Reader
 	part bytes.Buffer // of a line whose end is not written yet
 }
 
-func (t *tail) read(handle func(Line)) {
-	if t.file == nil {
-		file, err := os.Open(t.host.Logs.Agent)
-		if err != nil {
-			return // not there yet
+func (j *journal) Write(b []byte) (int, error) {
+	for text := range strings.Lines(string(b)) {
+		j.part.WriteString(text)
+		if strings.HasSuffix(text, "\n") {
+			l := parseLine(j.host, strings.TrimSuffix(j.part.String(), "\n"))
+			j.part.Reset()
+			for _, handle := range j.host.fleet.everyFollower() {
+				handle(l)
+			}
 		}
-		t.file, t.in = file, bufio.NewReader(file)
 	}
-	for {
-		text, err := t.in.ReadString('\n')
-		t.part.WriteString(text)
-		if err != nil {
-			return // io.EOF, so far
-		}
-		raw := strings.TrimSuffix(t.part.String(), "\n")
-		t.part.Reset()
-		handle(parseLine(t.host, raw))
-	}
+	return j.file.Write(b)
 }
 
-func (t *tail) close() {
-	if t.file != nil {
-		t.file.Close()
-	}
-}
-
-// AwaitLine returns the first line logged from now on that matches. It is how a
-// test strikes in the middle of something.
-func (f *Fleet) AwaitLine(ctx context.Context, match func(Line) bool) (Line, error) {
-	begin := time.Now()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var found *Line
-	f.FollowAgents(ctx, func(l Line) {
-		if found == nil && !l.At.Before(begin) && match(l) {
-			found = &l
-			cancel()
-		}
-	})
-	if found == nil {
-		return Line{}, context.Cause(ctx)
-	}
-	return *found, nil
+func (f *Fleet) everyFollower() []func(Line) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Values(f.followers))
 }
