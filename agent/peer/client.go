@@ -27,6 +27,9 @@ const (
 // is old, so it is no word of its present state.
 var ErrHung = errors.New("the agent answers but does not decide")
 
+// ErrUnreachable means that there was no answer at all.
+var ErrUnreachable = errors.New("the agent cannot be reached")
+
 // Fetch reads the status that an agent serves at baseURL (such as
 // http://10.0.0.1:2382). The answer is not trusted: its size, its version and its
 // consistency are checked, and redirects are not followed. With [ErrHung] the
@@ -50,7 +53,7 @@ func fetch(ctx context.Context, client *http.Client, baseURL string) (Status, er
 	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := direct.Do(req)
 	if err != nil {
-		return Status{}, err
+		return Status{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer resp.Body.Close() // read in full, or given up
 	if resp.StatusCode != http.StatusOK {

@@ -34,6 +34,9 @@ type About struct {
 	Sequence uint64
 	// OS and Quorumd are versions.
 	OS, Quorumd string
+	// AgentURL gives the base URL of the agent on a host; nil leaves the other
+	// agents' URLs out.
+	AgentURL func(host string) string
 }
 
 // Bounds that keep a status far below [MaxSize] whatever happens.
@@ -58,7 +61,7 @@ func FromPass(v policy.View, d policy.Decision, about About) Status {
 		Lifecycle: fromLifecycle(v),
 		Decision:  fromDecision(v, d, about.Sequence),
 		Facts:     fromFacts(v),
-		Agents:    fromPeers(v),
+		Agents:    fromPeers(v, about.AgentURL),
 	}
 	if v.Data.Known() {
 		has := !v.Data.Value.Empty
@@ -244,7 +247,7 @@ func fromLock(l policy.Lock) *Lock {
 
 // fromPeers lists every other instance that may have an agent, with its address
 // from whoever knows it: itself, the member list, EC2.
-func fromPeers(v policy.View) []Agent {
+func fromPeers(v policy.View, urlOf func(host string) string) []Agent {
 	hosts := map[policy.InstanceID]string{}
 	for _, i := range v.Group.Value.Instances {
 		hosts[i.ID] = ""
@@ -267,7 +270,11 @@ func fromPeers(v policy.View) []Agent {
 	delete(hosts, v.Self.Instance)
 	var out []Agent
 	for _, id := range slices.Sorted(maps.Keys(hosts)) {
-		out = append(out, Agent{Instance: string(id), Host: hosts[id], Answers: v.Peers[id].Known()})
+		a := Agent{Instance: string(id), EC2: string(v.Instances.Value[id].State), Answers: v.Peers[id].Known()}
+		if hosts[id] != "" && urlOf != nil {
+			a.URL = urlOf(hosts[id])
+		}
+		out = append(out, a)
 	}
 	return out
 }

@@ -118,9 +118,10 @@ func TestFromPass(t *testing.T) {
 		}},
 		Lock: &Lock{Slots: 1, Leaving: []string{"i-a"},
 			Holders: []Hold{{Instance: "i-b", Member: 0xb2, Reason: "leaving", Phase: "acting", Since: ago(60)}}},
-		Agents: []Agent{{Instance: "i-b", Host: "10.0.0.2", Answers: true}, {Instance: "i-c"}},
+		Agents: []Agent{{Instance: "i-b", URL: "http://10.0.0.2:2382", EC2: "running", Answers: true}, {Instance: "i-c"}},
 	}
-	got := FromPass(view(), decision(), About{Sequence: 7, OS: "Flatcar 1", Quorumd: "v1"})
+	got := FromPass(view(), decision(), About{Sequence: 7, OS: "Flatcar 1", Quorumd: "v1",
+		AgentURL: func(host string) string { return "http://" + host + ":2382" }})
 	if d := cmp.Diff(want, got); d != "" {
 		t.Fatalf("(-want +got):\n%s", d)
 	}

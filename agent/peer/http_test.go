@@ -137,7 +137,7 @@ func TestFetchRefuses(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := Fetch(ctx, srv.Client(), srv.URL+"/silent"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Fetch(ctx, srv.Client(), srv.URL+"/silent"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrUnreachable) {
 		t.Errorf("silent: %v", err)
 	}
 	if _, err := Fetch(t.Context(), srv.Client(), "::"); err == nil {

@@ -250,8 +250,10 @@ type Hold struct {
 // Agent is another agent, as this one sees it.
 type Agent struct {
 	Instance string `json:"instance"`
-	// Host is its address, empty when it is not known.
-	Host string `json:"host,omitempty"`
+	// URL is where it serves its status, empty when its address is not known.
+	URL string `json:"url,omitempty"`
+	// EC2 is what EC2 says of the instance, as far as that was asked.
+	EC2 string `json:"ec2,omitempty"`
 	// Answers: the newest attempt to read its status succeeded.
 	Answers bool `json:"answers"`
 }
