@@ -17,6 +17,7 @@ import (
 
 type runOptions struct {
 	etcd    string
+	quorumd string
 	replace string
 	logs    string
 	keep    bool
@@ -55,6 +56,7 @@ Exit codes: 0 all went well, 1 it did not, 2 wrong usage, 130 interrupted.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.etcd, "etcd", "3.6", "minor version of etcd, a directory of test/etcd")
+	f.StringVar(&o.quorumd, "quorumd", "", "the agent's binary (default: built from this checkout)")
 	f.StringVar(&o.replace, "replace", fakeaws.ReplaceAtOnce.String(), "when the group replaces a node it told to go: at-once or after-termination")
 	f.StringVar(&o.logs, "logs", "", "directory for the logs of all nodes (default .cache/demo in the checkout)")
 	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, until interrupted, and tell how to look around")
@@ -77,7 +79,7 @@ func runDemo(ctx context.Context, o runOptions, out, progress io.Writer) error {
 	if err != nil {
 		return usageError{fmt.Errorf("parse --replace: %w", err)}
 	}
-	bin, err := hosts.Build(ctx, o.etcd, progress)
+	bin, err := hosts.Build(ctx, o.etcd, o.quorumd, progress)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

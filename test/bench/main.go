@@ -72,6 +72,7 @@ type options struct {
 	rest    time.Duration
 	sizes   []int
 	etcd    string
+	quorumd string
 	logs    string
 	json    bool
 }
@@ -119,6 +120,7 @@ func newRoot() *cobra.Command {
 	f.DurationVar(&o.rest, "rest", time.Minute, "how long to watch agents at rest")
 	f.IntSliceVar(&o.sizes, "sizes", []int{3, 5}, "of the clusters that are replaced")
 	f.StringVar(&o.etcd, "etcd", "3.6", "minor version of etcd, a directory of test/etcd")
+	f.StringVar(&o.quorumd, "quorumd", "", "the agent's binary, stripped (default: built from this checkout)")
 	f.StringVar(&o.logs, "logs", "", "directory for the logs of all nodes (default: none are kept)")
 	f.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
@@ -142,7 +144,7 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 	if o.samples < 1 {
 		return usageError{errors.New("--samples must be at least 1")}
 	}
-	bin, err := hosts.Build(ctx, o.etcd, progress)
+	bin, err := hosts.Build(ctx, o.etcd, o.quorumd, progress)
 	if err != nil {
 		return errors.Join(ctx.Err(), err)
 	}

@@ -104,4 +104,3 @@ func (b *bench) checkWrites(ctx context.Context, f *hosts.Fleet, w *fleet.Writer
 	b.say("stall: all %d acknowledged writes read back", w.Acked())
 	return nil
 }
-

@@ -16,23 +16,27 @@ import (
 // Binaries are the programs that every host of a fleet runs.
 type Binaries struct{ Quorumd, Etcd, Etcdctl string }
 
-// Build makes the agent of this checkout and etcd of a minor version ("3.6") if
-// need be. Minutes the first time, a second later; it says on progress what takes
-// long. It needs the checkout: the working directory must be in it.
-func Build(ctx context.Context, etcd string, progress io.Writer) (Binaries, error) {
+// Build finds or makes etcd of a minor version ("3.6") and the agent; with quorumd
+// given, that one, else this checkout's. Minutes the first time, a second later; it
+// says on progress what takes long. It needs the checkout: the working directory must be in it.
+func Build(ctx context.Context, etcd, quorumd string, progress io.Writer) (Binaries, error) {
 	repo, err := Repo()
 	if err != nil {
 		return Binaries{}, err
+	}
+	if quorumd == "" {
+		quorumd, err = BuildAgent(ctx, repo, progress)
+	} else if quorumd, err = filepath.Abs(quorumd); err == nil {
+		_, err = os.Stat(quorumd)
+	}
+	if err != nil {
+		return Binaries{}, fmt.Errorf("find the agent: %w", err)
 	}
 	script := exec.CommandContext(ctx, filepath.Join(repo, "test/etcd/build.sh"), etcd)
 	script.Stderr = progress
 	dir, err := script.Output()
 	if err != nil {
 		return Binaries{}, fmt.Errorf("build etcd %s: %w", etcd, err)
-	}
-	quorumd, err := BuildAgent(ctx, repo, progress)
-	if err != nil {
-		return Binaries{}, err
 	}
 	in := func(name string) string { return filepath.Join(string(bytes.TrimSpace(dir)), name) }
 	return Binaries{Quorumd: quorumd, Etcd: in("etcd"), Etcdctl: in("etcdctl")}, nil

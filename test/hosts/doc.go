@@ -16,7 +16,7 @@
 //
 // # A fleet in ten lines
 //
-//	bin, err := hosts.Build(ctx, "3.6", os.Stderr)
+//	bin, err := hosts.Build(ctx, "3.6", "", os.Stderr)
 //	f, err := hosts.New(hosts.Config{Binaries: bin})
 //	defer f.Close()
 //	err = f.Launch(3)
