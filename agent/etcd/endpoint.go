@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // endpoint is one client URL and the connection to it.
@@ -22,6 +25,8 @@ type endpoint struct {
 	cl    *clientv3.Client
 	maint clientv3.Maintenance // Status of clientv3.Client would dial anew each time
 	login *login               // nil without a user name
+
+	refusal *refusal // nil without TLS
 
 	// Guarded by Client.mu.
 	busy   int
@@ -41,7 +46,18 @@ func (c *Client) dial(rawURL string) (*endpoint, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 		}
 	}
-	opts := []grpc.DialOption{
+	e := &endpoint{url: rawURL, used: time.Now()}
+	var opts []grpc.DialOption
+	if u.Scheme == "https" {
+		conf := &tls.Config{MinVersion: tls.VersionTLS12} // the system's authorities
+		if c.tls != nil {
+			conf = c.tls.config(u.Hostname())
+		}
+		e.refusal = newRefusal(conf)
+		dialer = e.refusal.dialer(dialer)
+		opts = append(opts, grpc.WithTransportCredentials(e.refusal))
+	}
+	opts = append(opts,
 		grpc.WithContextDialer(dialer),
 		grpc.WithNoProxy(),
 		// A member that comes back must be noticed within a poll or so.
@@ -52,8 +68,7 @@ func (c *Client) dial(rawURL string) (*endpoint, error) {
 			MinConnectTimeout: 2 * time.Second,
 		}),
 		grpc.WithChainUnaryInterceptor(failFast),
-	}
-	e := &endpoint{url: rawURL, used: time.Now()}
+	)
 	if c.password != nil {
 		e.login = &login{user: c.cfg.Username, password: c.password}
 		opts = append(opts, grpc.WithPerRPCCredentials(e.login))
@@ -68,9 +83,6 @@ func (c *Client) dial(rawURL string) (*endpoint, error) {
 		DialKeepAliveTimeout: 3 * time.Second,
 		MaxUnaryRetries:      1, // one attempt: retries are ours
 		DialOptions:          opts,
-	}
-	if c.tls != nil && u.Scheme == "https" {
-		cfg.TLS = c.tls.config(u.Hostname())
 	}
 	if e.cl, err = clientv3.New(cfg); err != nil {
 		return nil, fmt.Errorf("endpoint %s: %w", rawURL, err)
@@ -103,6 +115,8 @@ func (e *endpoint) do(ctx context.Context, bound time.Duration, f func(context.C
 	switch {
 	case err == nil:
 		return nil
+	case e.refusal != nil && e.refusal.seen.Load() && status.Code(err) == codes.Unavailable:
+		return fmt.Errorf("%s: %w", e.url, &CannotTellError{fmt.Errorf("connection closed after the tls handshake: %w", err)})
 	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: no answer within %s: %w", e.url, bound, err)
 	}

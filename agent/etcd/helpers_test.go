@@ -104,3 +104,21 @@ func idOf(t *testing.T, c *Client, m *etcdproc.Member) policy.MemberID {
 	must(t, err)
 	return h.Member
 }
+
+// lead makes a member the leader, so that what happens to others starts no
+// election in which calls may fail.
+func lead(t *testing.T, c *Client, m *etcdproc.Member) {
+	t.Helper()
+	to := idOf(t, c, m)
+	eventually(t, m.Name+" leads", func() bool {
+		if c.MoveLeader(t.Context(), to) != nil {
+			return false
+		}
+		for _, u := range c.order() {
+			if h, err := c.Probe(t.Context(), u); err != nil || h.Leader != to || !h.Serves && !h.Learner {
+				return false
+			}
+		}
+		return true
+	})
+}

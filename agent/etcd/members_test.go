@@ -47,6 +47,7 @@ func TestMembersAway(t *testing.T) {
 	cl := etcdproc.Start(t, abc, etcdproc.Options{})
 	c := clientsOf(t, cl)["i-a"]
 	ctx := soon(t)
+	lead(t, c, cl.Member("i-c"))
 	all := func(when string) {
 		t.Helper()
 		within(t, 3*time.Second, when, func() {
@@ -188,6 +189,8 @@ func TestLearnerAndRemoval(t *testing.T) {
 	c.SetEndpoints(cl.ClientURLs())
 
 	// A dead one, by another's agent; its own endpoint hangs.
+	c.SetEndpoints(cl.ClientURLs()[:3])
+	lead(t, c, cl.Member("i-c"))
 	cl.Member("i-a").Pause()
 	eventually(t, "the dead member is removed", func() bool { return c.Remove(ctx, a, "i-a") == nil })
 	l, err = c.Members(ctx)

@@ -167,14 +167,13 @@ func TestQueueSurvivesItsMember(t *testing.T) {
 	cl := etcdproc.Start(t, abc, etcdproc.Options{})
 	waiter, holder := clientOf(t, cl.Member("i-c"), cl.ClientURLs()), clientOf(t, cl.Member("i-b"), cl.ClientURLs())
 	ctx, cluster := soon(t), clusterID(t, holder)
+	lead(t, holder, cl.Member("i-c"))
 	holder.setLast(cl.Member("i-c").ClientURL)
 	must(t, holder.TakeSlot(ctx, policy.HoldLeaving, 1, cluster))
 	waiter.setLast(cl.Member("i-a").ClientURL)
 	pokes, stop := queued(t, waiter, policy.HoldLeaving)
 	cl.Member("i-a").Kill()
-	eventually(t, "a leader is there", func() bool { _, err := holder.Lock(ctx); return err == nil })
-	rev := lockOf(t, holder).Holders[0].Revision
-	eventually(t, "released", func() bool { return holder.ReleaseHold(ctx, 0, rev) == nil })
+	must(t, holder.ReleaseHold(ctx, 0, lockOf(t, holder).Holders[0].Revision))
 	within(t, 5*time.Second, "waking", func() {
 		eventually(t, "the waiter is woken", func() bool { return pokes.Load() > 0 })
 	})

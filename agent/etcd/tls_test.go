@@ -53,9 +53,10 @@ func TestServerTLS(t *testing.T) {
 		}
 	}
 	m.Kill()
-	if _, err := good.Probe(ctx, m.ClientURL); Classify(err) != NoAnswer {
-		t.Errorf("killed: %v: class %q", err, Classify(err))
-	}
+	eventually(t, "a killed member is no answer", func() bool {
+		_, err := good.Probe(ctx, m.ClientURL)
+		return Classify(err) == NoAnswer
+	})
 }
 
 // A certificate for another address is refused, also with the right CA.

@@ -175,7 +175,6 @@ func (m *Member) start(state string, initial []*Member) {
 		"--initial-advertise-peer-urls", m.PeerURL, "--listen-peer-urls", m.PeerURL,
 		"--advertise-client-urls", m.ClientURL, "--listen-client-urls", m.ClientURL,
 		"--listen-metrics-urls", m.MetricsURL,
-		"--heartbeat-interval", "50", "--election-timeout", "500",
 		"--unsafe-no-fsync", "--log-level", "warn",
 	}
 	if t := m.cluster.opts.ClientTLS; t != nil {
