@@ -112,6 +112,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	g.Go(func() error { a.watchCluster(ctx); return nil })
 	g.Go(func() error { return a.loop(ctx) })
 	err := g.Wait()
 	a.duties.stopAll()

@@ -178,7 +178,7 @@ func (w *world) KeepQueued(ctx context.Context, _ policy.HoldReason, _ func()) e
 	<-ctx.Done()
 	return ctx.Err()
 }
-func (w *world) Watch(ctx context.Context, report func(policy.Unit, error)) error {
+func (w *world) watchUnit(ctx context.Context, report func(policy.Unit, error)) error {
 	w.mu.Lock()
 	w.report = report
 	u := w.unit
@@ -187,6 +187,20 @@ func (w *world) Watch(ctx context.Context, report func(policy.Unit, error)) erro
 	<-ctx.Done()
 	return ctx.Err()
 }
+
+// unitStates is the world's unit: its Watch is another than the cluster's.
+type unitStates struct{ w *world }
+
+func (u unitStates) Watch(ctx context.Context, report func(policy.Unit, error)) error {
+	return u.w.watchUnit(ctx, report)
+}
+func (u unitStates) State(context.Context) (policy.Unit, error) {
+	time.Sleep(latency)
+	u.w.mu.Lock()
+	defer u.w.mu.Unlock()
+	return u.w.unit, nil
+}
+func (w *world) Watch(ctx context.Context, _ func()) error     { <-ctx.Done(); return ctx.Err() }
 func (w *world) Start(context.Context, policy.StartEtcd) error { return w.note("start-etcd") }
 func (w *world) Stop(context.Context) error {
 	err := w.note("stop-etcd")
@@ -226,7 +240,7 @@ func (w *world) run(t *testing.T, log *slog.Logger) (*Agent, func()) {
 		Self:   policy.Self{Instance: "i-a", Boot: "b1", PeerURL: selfURL + ":2380", ClientURL: selfURL + ":2379"},
 		Policy: policy.DefaultConfig(), Record: w.record, Log: log,
 		ClientURL: func(h string) string { return "http://" + h + ":2379" },
-	}, Parts{w, w, w, w, w, w, w, w, w, w, w})
+	}, Parts{w, w, w, w, w, w, w, unitStates{w}, w, w, w, w})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

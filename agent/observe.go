@@ -19,6 +19,8 @@ const (
 	restEvery    = 5 * time.Second
 	closelyEvery = 500 * time.Millisecond
 	spotEvery    = 5 * time.Second
+	unitEvery    = 30 * time.Second // beside the signals, which come at once
+	watchRetry   = 5 * time.Second
 	etcdTimeout  = 3 * time.Second
 	probeTimeout = time.Second
 	peerTimeout  = time.Second
@@ -99,6 +101,7 @@ func (a *Agent) observers() {
 	add("spot", spotEvery, a.observeSpot)
 	add("group", 0, a.observeGroup)
 	add("instances", 0, a.observeInstances)
+	add("unit", unitEvery, a.observeUnitNow)
 	add("data", restEvery, a.observeData)
 	add("members", closelyEvery, a.observeMembers)
 	add("health", closelyEvery, a.observeHealth)
@@ -148,11 +151,43 @@ func (a *Agent) observeInstances(ctx context.Context) {
 }
 
 func (a *Agent) observeUnit(ctx context.Context) error {
-	return a.parts.Unit.Watch(ctx, func(u policy.Unit, err error) {
-		if put(a.board, "unit", func(v *policy.View) *policy.Fact[policy.Unit] { return &v.Unit }, u, a.now(), err) {
-			a.sources["data"].now()
+	return a.parts.States.Watch(ctx, func(u policy.Unit, err error) { a.sawUnit(u, a.now(), err) })
+}
+
+// observeUnitNow reads the state anew: a signal from before an action's end is no
+// proof of what came after it.
+func (a *Agent) observeUnitNow(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, awsTimeout)
+	defer cancel()
+	began := a.now()
+	u, err := a.parts.States.State(ctx)
+	a.sawUnit(u, began, err)
+}
+
+func (a *Agent) sawUnit(u policy.Unit, at time.Time, err error) {
+	if put(a.board, "unit", func(v *policy.View) *policy.Fact[policy.Unit] { return &v.Unit }, u, at, err) {
+		a.sources["data"].now()
+	}
+}
+
+// watchCluster has members and lock read at once when the cluster's keys change;
+// polling remains what decisions rest on.
+func (a *Agent) watchCluster(ctx context.Context) {
+	for ctx.Err() == nil {
+		if a.board.snapshot().Members.Known() {
+			err := a.parts.Finder.Watch(ctx, func() {
+				a.sources["members"].now()
+				a.sources["lock"].now()
+			})
+			if err != nil && ctx.Err() == nil {
+				a.log.Debug("watch of the cluster's keys ended", "error", err)
+			}
 		}
-	})
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchRetry):
+		}
+	}
 }
 
 func (a *Agent) observeData(context.Context) {

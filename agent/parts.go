@@ -15,6 +15,7 @@ type Parts struct {
 	Finder   Finder
 	Members  MemberChanger
 	Lock     Lock
+	States   UnitWatcher
 	Unit     Unit
 	Disk     Disk
 	Peers    PeerReader
@@ -50,6 +51,9 @@ type Finder interface {
 	SetEndpoints(urls []string)
 	// Members is linearizable.
 	Members(ctx context.Context) (policy.MemberList, error)
+	// Watch calls poke when a member joins or the lock changes, as far as the
+	// cluster's own keys show it, until ctx ends or the watch breaks.
+	Watch(ctx context.Context, poke func()) error
 	// Probe asks exactly the member at one client URL.
 	Probe(ctx context.Context, clientURL string) (policy.Health, error)
 }
@@ -73,10 +77,16 @@ type Lock interface {
 	KeepQueued(ctx context.Context, reason policy.HoldReason, poke func()) error
 }
 
-// Unit is etcd's systemd unit.
-type Unit interface {
+// UnitWatcher reads the state of etcd's systemd unit.
+type UnitWatcher interface {
 	// Watch reports the unit's state and its every change until ctx ends.
 	Watch(ctx context.Context, report func(policy.Unit, error)) error
+	// State reads it now.
+	State(ctx context.Context) (policy.Unit, error)
+}
+
+// Unit starts and stops etcd's systemd unit.
+type Unit interface {
 	// Start allows etcd to start, writes what it starts with, and starts it
 	// without waiting until it is ready.
 	Start(ctx context.Context, how policy.StartEtcd) error

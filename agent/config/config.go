@@ -106,8 +106,12 @@ func (l Listen) PeerPort() int {
 	return n
 }
 
-// Systemd is where drop-ins are written: lasting ones and those for this boot.
-type Systemd struct{ SystemDir, RuntimeDir string }
+// Systemd is where drop-ins are written, lasting ones and those for this boot, and
+// where this machine's ids are read.
+type Systemd struct {
+	SystemDir, RuntimeDir     string
+	BootIDFile, MachineIDFile string
+}
 
 // Log is how the agent logs.
 type Log struct{ Level, Format string }
@@ -137,8 +141,9 @@ func Default() Config {
 			Control: "/run/quorumd/quorumd.sock",
 		},
 		StateDir: "/var/lib/quorumd",
-		Systemd:  Systemd{SystemDir: "/etc/systemd/system", RuntimeDir: "/run/systemd/system"},
-		Log:      Log{Level: "info", Format: "auto"},
+		Systemd: Systemd{SystemDir: "/etc/systemd/system", RuntimeDir: "/run/systemd/system",
+			BootIDFile: "/proc/sys/kernel/random/boot_id", MachineIDFile: "/etc/machine-id"},
+		Log: Log{Level: "info", Format: "auto"},
 	}
 }
 

@@ -57,6 +57,8 @@ func fields(c *Config) []field {
 		{"state_dir", text{&c.StateDir, directory}},
 		{"systemd.system_dir", text{&c.Systemd.SystemDir, directory}},
 		{"systemd.runtime_dir", text{&c.Systemd.RuntimeDir, directory}},
+		{"systemd.boot_id_file", text{&c.Systemd.BootIDFile, optionalFile}},
+		{"systemd.machine_id_file", text{&c.Systemd.MachineIDFile, optionalFile}},
 		{"log.level", text{&c.Log.Level, oneOf("debug", "info", "warn", "error")}},
 		{"log.format", text{&c.Log.Format, oneOf("auto", "journal", "text", "json")}},
 	}
