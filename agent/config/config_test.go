@@ -66,6 +66,8 @@ state_dir: /data/quorumd
 systemd:
   system_dir: /a
   runtime_dir: /b
+  boot_id_file: /c
+  machine_id_file: /d
 log:
   level: debug
   format: json
@@ -90,7 +92,7 @@ func fullConfig() Config {
 		},
 		Listen:   Listen{Peer: "10.0.0.1:12382", Metrics: "127.0.0.1:19382", Control: "/tmp/q.sock"},
 		StateDir: "/data/quorumd",
-		Systemd:  Systemd{SystemDir: "/a", RuntimeDir: "/b"},
+		Systemd:  Systemd{SystemDir: "/a", RuntimeDir: "/b", BootIDFile: "/c", MachineIDFile: "/d"},
 		Log:      Log{Level: "debug", Format: "json"},
 	}
 }

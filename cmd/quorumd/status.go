@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quorumd/quorumd/agent/control"
+	"github.com/quorumd/quorumd/agent/peer"
+)
+
+// askAtOnce bounds how many agents are asked at the same time.
+const askAtOnce = 8
+
+// statusFlags are the flags of `quorumd status`.
+type statusFlags struct {
+	endpoint, control string
+	watch             bool
+	interval          time.Duration
+	output            *choice
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	var f statusFlags
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show this node, all members, and why each concern acts or waits",
+		Long: `Show what the agent of this node sees and decides, and what the agents of all other
+nodes say of themselves.
+
+The reason of a concern is the same word as in the log and in the metrics: it tells
+why the agent acts, or what it waits for. PHASE is the reason that matters most for
+that node. HEALTH is a member's own word to this node's agent.
+
+An agent that does not answer is shown as such; it is no failure of this command.
+When this node's own agent does not answer the exit code is 3.`,
+		Example: `  quorumd status
+  quorumd status --watch --interval 5s
+  quorumd status --output json
+  quorumd status --endpoint http://10.0.0.7:2382    # as another agent sees it`,
+		Args: cobra.NoArgs,
+	}
+	f.output = outputFlag(cmd, "table", "json")
+	cmd.Flags().StringVar(&f.endpoint, "endpoint", "", "ask the agent at this URL instead of this node's")
+	cmd.Flags().StringVar(&f.control, "control", "", "control socket (default: the configuration's listen.control)")
+	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "go on until interrupted: repaint a terminal, else a line each time")
+	cmd.Flags().DurationVar(&f.interval, "interval", 2*time.Second, "how often to look with --watch")
+	cmd.MarkFlagsMutuallyExclusive("endpoint", "control")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ask, err := a.source(f)
+		if err != nil {
+			return err
+		}
+		if f.watch {
+			return a.watch(cmd.Context(), f, ask)
+		}
+		r, err := look(cmd.Context(), ask)
+		if err != nil {
+			return err
+		}
+		if f.output.value == "json" {
+			return a.ui.json(r)
+		}
+		return a.ui.report(r)
+	}
+	return cmd
+}
+
+// source reads the status of one agent.
+type source func(ctx context.Context) (peer.Status, error)
+
+// source is where the flags say the status comes from.
+func (a *app) source(f statusFlags) (source, error) {
+	if f.interval < 100*time.Millisecond {
+		return nil, usageError{fmt.Errorf("--interval %s is too short, allowed: 100ms and more", f.interval)}
+	}
+	if f.endpoint != "" {
+		if !strings.HasPrefix(f.endpoint, "http://") {
+			return nil, usageError{fmt.Errorf("--endpoint %q is no URL of an agent, allowed: such as http://10.0.0.7:2382", f.endpoint)}
+		}
+		return func(ctx context.Context) (peer.Status, error) {
+			return peer.Fetch(ctx, http.DefaultClient, f.endpoint)
+		}, nil
+	}
+	path, err := a.controlPath(f.control)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (peer.Status, error) { return localStatus(ctx, path) }, nil
+}
+
+// localStatus asks this node's agent, with words for when it is not there.
+func localStatus(ctx context.Context, path string) (peer.Status, error) {
+	s, err := control.NewClient(path).Status(ctx)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return s, notThere{fmt.Sprintf("the control socket %s is only root's; try sudo", path), err}
+	case errors.Is(err, peer.ErrUnreachable):
+		return s, notThere{fmt.Sprintf("the agent is not running on this node: nothing listens on %s\n"+
+			"Look at it with 'systemctl status quorumd' and 'journalctl -u quorumd'.", path), err}
+	}
+	return s, err
+}
+
+// notThere says in people's words why the agent cannot be reached.
+type notThere struct {
+	words string
+	err   error
+}
+
+func (e notThere) Error() string { return e.words }
+func (e notThere) Unwrap() error { return e.err }
+
+// report is everything that one look gathered; as JSON the output of
+// `quorumd status --output json`.
+type report struct {
+	Version int         `json:"version"`
+	Self    peer.Status `json:"self"`
+	// Warning is set when Self is old, see peer.ErrHung.
+	Warning string  `json:"warning,omitempty"`
+	Others  []other `json:"others"`
+}
+
+// other is what another node's agent says of itself.
+type other struct {
+	Instance string `json:"instance"`
+	URL      string `json:"url,omitempty"`
+	// Status is null when the agent does not answer; Error says why.
+	Status *peer.Status `json:"status"`
+	Error  string       `json:"error,omitempty"`
+}
+
+// look asks one agent, then every other that it names, at the same time.
+func look(ctx context.Context, ask source) (report, error) {
+	s, err := ask(ctx)
+	r := report{Version: 1, Self: s, Others: []other{}}
+	if errors.Is(err, peer.ErrHung) {
+		r.Warning = err.Error()
+	} else if err != nil {
+		return report{}, err
+	}
+	var g errgroup.Group
+	g.SetLimit(askAtOnce)
+	for _, agent := range s.Agents {
+		if agent.EC2 == "terminated" || agent.EC2 == "not-found" {
+			continue
+		}
+		r.Others = append(r.Others, other{Instance: agent.Instance, URL: agent.URL})
+	}
+	for i := range r.Others {
+		g.Go(func() error {
+			r.Others[i].ask(ctx)
+			return nil
+		})
+	}
+	return r, g.Wait()
+}
+
+// ask fills in what the other agent answers.
+func (o *other) ask(ctx context.Context) {
+	if o.URL == "" {
+		o.Error = "its address is not known"
+		return
+	}
+	s, err := peer.Fetch(ctx, http.DefaultClient, o.URL)
+	switch {
+	case err == nil && s.Instance != o.Instance:
+		o.Error = fmt.Sprintf("%s answers as %s", o.URL, s.Instance)
+		return
+	case errors.Is(err, peer.ErrHung):
+		o.Error = err.Error()
+	case err != nil:
+		o.Error = shortError(err)
+		return
+	}
+	o.Status = &s
+}
+
+// shortError is the innermost cause, which is what the outer layers repeat.
+func shortError(err error) string {
+	var dial interface {
+		error
+		Timeout() bool
+	}
+	if errors.As(err, &dial) && dial.Timeout() {
+		return "no answer in time"
+	}
+	msg := err.Error()
+	if i := strings.LastIndex(msg, ": "); i >= 0 && errors.Is(err, peer.ErrUnreachable) {
+		return msg[i+2:]
+	}
+	return msg
+}
+
+// watch looks again and again until ctx ends. An agent that is away for a while is
+// said, not the end.
+func (a *app) watch(ctx context.Context, f statusFlags, ask source) error {
+	tick := time.NewTicker(f.interval)
+	defer tick.Stop()
+	for {
+		r, err := look(ctx, ask)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := a.show(f, r, err); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// show shows one look of --watch; err is that look's.
+func (a *app) show(f statusFlags, r report, err error) error {
+	switch {
+	case f.output.value == "json":
+		if err != nil {
+			a.ui.fail(err)
+			return nil
+		}
+		return json.NewEncoder(a.ui.out).Encode(r) // one line a look
+	case a.ui.terminal:
+		// Home, then clear: what is longer than the screen stays in its scroll.
+		if _, werr := fmt.Fprint(a.ui.out, "\x1b[H\x1b[2J"); werr != nil {
+			return werr
+		}
+		if err != nil {
+			a.ui.fail(err)
+			return nil
+		}
+		return a.ui.report(r)
+	case err != nil:
+		a.ui.fail(err)
+		return nil
+	}
+	_, werr := fmt.Fprintln(a.ui.out, clean(r.line()))
+	return werr
+}
