@@ -269,8 +269,20 @@ func (m *Member) WaitExit(ctx context.Context) error {
 	}
 }
 
-// Pause stops the process in its tracks: its connections stay, nothing answers.
-func (m *Member) Pause() { m.proc.signal(syscall.SIGSTOP) }
+// Pause stops the process in its tracks and waits until every thread of it is:
+// its connections stay, nothing answers.
+func (m *Member) Pause() {
+	tb := m.cluster.tb
+	tb.Helper()
+	m.proc.signal(syscall.SIGSTOP)
+	end := time.Now().Add(10 * time.Second)
+	for !m.proc.paused() {
+		if time.Now().After(end) {
+			tb.Fatalf("etcdproc: %s is not paused after 10 s", m.Name)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
 
 // Resume lets a paused process go on.
 func (m *Member) Resume() { m.proc.signal(syscall.SIGCONT) }
@@ -322,6 +334,23 @@ func (p *process) alive() bool {
 func (p *process) signal(sig syscall.Signal) {
 	// An ended process is what was wanted; any other error shows by its effect.
 	_ = p.cmd.Process.Signal(sig)
+}
+
+// paused reports whether every thread is stopped (state T in /proc).
+func (p *process) paused() bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	if err != nil || len(stats) == 0 {
+		return false
+	}
+	for _, s := range stats {
+		b, err := os.ReadFile(s)
+		// pid (comm) state ...
+		_, rest, ok := strings.Cut(string(b), ") ")
+		if err != nil || !ok || !strings.HasPrefix(rest, "T") {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *process) wait() error {
