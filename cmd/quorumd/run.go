@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quorumd/quorumd/agent"
+	"github.com/quorumd/quorumd/agent/config"
+	"github.com/quorumd/quorumd/agent/control"
+	"github.com/quorumd/quorumd/agent/durable"
+	"github.com/quorumd/quorumd/agent/etcd"
+	"github.com/quorumd/quorumd/agent/peer"
+	"github.com/quorumd/quorumd/agent/policy"
+	"github.com/quorumd/quorumd/agent/record"
+	"github.com/quorumd/quorumd/lifecycle"
+	"github.com/quorumd/quorumd/units"
+)
+
+// runAgent runs the agent until ctx ends; stderr is where it logs without a journal.
+func runAgent(ctx context.Context, cfg config.Config, b build, stderr io.Writer) error {
+	n := &node{cfg: cfg, build: b, log: newLog(stderr, cfg.Log.Format, cfg.Log.Level),
+		registry: prometheus.NewRegistry(), store: record.Store{Dir: cfg.StateDir}}
+	err := n.run(ctx)
+	if err != nil && ctx.Err() == nil {
+		n.log.Error("agent stopped", "error", err)
+		return err
+	}
+	n.log.Info("agent stopped")
+	return nil
+}
+
+// node is one agent process: what it is made of and how it ends.
+type node struct {
+	cfg      config.Config
+	build    build
+	log      *slog.Logger
+	registry *prometheus.Registry
+	store    record.Store
+	notify   units.Notifier
+	aws      *prometheus.CounterVec
+
+	loop *agent.Agent
+	os   string
+}
+
+func (n *node) run(ctx context.Context) error {
+	lock, err := n.store.Lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	rec, err := n.store.Load()
+	if err != nil {
+		return err
+	}
+	n.os = osRelease("/etc/os-release")
+	n.register()
+	n.log.Info("agent starts", "version", n.build.Version, "state_dir", n.cfg.StateDir, "etcd_unit", n.cfg.Etcd.Unit)
+
+	// Who we are comes from instance metadata, and may be late on a machine that
+	// just booted: systemd is told that we live, and what we wait for.
+	metadata, err := lifecycle.NewMetadata(ctx, lifecycle.MetadataConfig{Observe: n.observeAWS})
+	if err != nil {
+		return err
+	}
+	defer metadata.Close()
+	id, err := await(ctx, n, "instance metadata", metadata.Identity)
+	if err != nil {
+		return err
+	}
+	fleet, err := lifecycle.NewFleet(ctx, lifecycle.FleetConfig{Instance: id.InstanceID, Region: id.Region,
+		LaunchHook: n.cfg.Lifecycle.LaunchHook, TerminateHook: n.cfg.Lifecycle.TerminateHook, Observe: n.observeAWS})
+	if err != nil {
+		return err
+	}
+	defer fleet.Close()
+	cluster, err := n.clusterName(ctx, fleet)
+	if err != nil {
+		return err
+	}
+	self, err := n.self(id)
+	if err != nil {
+		return err
+	}
+	n.log = n.log.With("instance", string(self.Instance), "cluster", cluster)
+	client, err := n.etcdClient(cluster, self)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	conn, err := units.Dial(ctx, units.Options{Log: n.log})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return n.serve(ctx, self, rec, parts{metadata: metadata, fleet: fleet, client: client, conn: conn, address: id.PrivateIP.String()})
+}
+
+// parts are the adapters of one run.
+type parts struct {
+	metadata *lifecycle.Metadata
+	fleet    *lifecycle.Fleet
+	client   *etcd.Client
+	conn     *units.Conn
+	address  string
+}
+
+// serve runs the loop and everything that publishes it.
+func (n *node) serve(ctx context.Context, self policy.Self, rec policy.Record, p parts) error {
+	watchdog, err := n.notify.WatchdogInterval()
+	if err != nil {
+		n.log.Warn("no watchdog", "error", err)
+	}
+	aws := awsCalls{group: p.fleet.Group, instances: p.fleet.Instances, heartbeat: p.fleet.Heartbeat,
+		complete: p.fleet.Complete, writeTag: p.fleet.WriteTag, deleteTag: p.fleet.DeleteTag}
+	unit := &etcdUnit{conn: p.conn, dirs: units.Dirs{System: n.cfg.Systemd.SystemDir, Runtime: n.cfg.Systemd.RuntimeDir},
+		cfg: n.cfg.Etcd, self: self, address: p.address, store: n.store}
+	n.loop = agent.New(agent.Options{
+		Self: self, Policy: n.cfg.Policy(), Poll: n.cfg.Lifecycle.Poll, Endpoints: n.cfg.Etcd.Endpoints,
+		ClientURL: n.cfg.Etcd.ClientURL, Watchdog: watchdog, Record: rec, Log: n.log, Metrics: n.registry,
+	}, agent.Parts{
+		Metadata: p.metadata, Group: aws, Hooks: aws, Tags: aws,
+		Finder: p.client, Members: p.client, Lock: p.client,
+		States: unit, Unit: unit,
+		Disk:   &disk{store: n.store, dir: n.cfg.Etcd.DataDir},
+		Peers:  newPeerReader(n.cfg.Listen.PeerPort()),
+		Notify: n.notify,
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range []struct {
+		what   string
+		listen func() (net.Listener, error)
+		server *http.Server
+	}{
+		{"other agents", tcp(n.cfg.Listen.Peer), peer.NewServer(n.status)},
+		{"metrics", tcp(n.cfg.Listen.Metrics), n.metricsServer()},
+		{"control", func() (net.Listener, error) { return control.Listen(n.cfg.Listen.Control) }, control.NewServer(n.status, n.loop.Submit)},
+	} {
+		ln, err := s.listen()
+		if err != nil {
+			return fmt.Errorf("listen for %s: %w", s.what, err)
+		}
+		g.Go(func() error { return n.answer(ctx, s.what, ln, s.server) })
+	}
+	g.Go(func() error { return n.loop.Run(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		return n.notify.Stopping()
+	})
+	return g.Wait()
+}
+
+func tcp(addr string) func() (net.Listener, error) {
+	return func() (net.Listener, error) { return net.Listen("tcp", addr) }
+}
+
+// answer serves until ctx ends, then lets open requests end for a moment.
+func (n *node) answer(ctx context.Context, what string, ln net.Listener, srv *http.Server) error {
+	srv.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
+	stop := context.AfterFunc(ctx, func() {
+		// ctx is over: a fresh bound for what is being answered.
+		end, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if srv.Shutdown(end) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", what, err)
+	}
+	return nil
+}
+
+func (n *node) metricsServer() *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /", peer.Handler(n.status)) // /healthz and /v1/status
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+}
+
+// status is the newest pass in the form that others read; nil before the first.
+func (n *node) status() *peer.Status {
+	p := n.loop.Published()
+	if p == nil {
+		return nil
+	}
+	s := peer.FromPass(p.View, p.Decision, peer.About{Sequence: p.Seq, OS: n.os, Quorumd: n.build.Version})
+	return &s
+}
+
+// register adds what is the process's and not the loop's.
+func (n *node) register() {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "quorumd_build_info", Help: "1, by version."}, []string{"version", "revision", "goversion"})
+	info.WithLabelValues(n.build.Version, n.build.Revision, n.build.Go).Set(1)
+	n.aws = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quorumd_aws_requests_total", Help: "Calls of AWS's services, instance metadata included."},
+		[]string{"service", "operation", "result"})
+	n.registry.MustRegister(info, n.aws, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+}
+
+func (n *node) observeAWS(service, operation, result string, _ time.Duration) {
+	n.aws.WithLabelValues(service, operation, result).Inc()
+}
+
+// await asks until there is an answer, telling systemd and the log what it waits for.
+func await[T any](ctx context.Context, n *node, what string, ask func(context.Context) (T, error)) (T, error) {
+	said := ""
+	for {
+		v, err := ask(ctx)
+		if err == nil {
+			if said != "" {
+				n.log.Info("answered", "source", what)
+			}
+			return v, nil
+		}
+		if ctx.Err() != nil {
+			return v, ctx.Err()
+		}
+		if s := err.Error(); s != said {
+			said = s
+			n.log.Warn("waiting for "+what, "error", err)
+		}
+		// Type=notify: a start that waits is not a start that hangs.
+		for _, err := range []error{n.notify.Ready(), n.notify.Status("waiting for " + what + ": " + said), n.notify.Watchdog()} {
+			if err != nil {
+				n.log.Warn("cannot notify the service manager", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+// nameFile keeps the cluster's name, so that a later start needs no AWS call for it.
+const nameFile = "cluster-name"
+
+// clusterName is the configured one, else the group's, which is kept on disk.
+func (n *node) clusterName(ctx context.Context, fleet *lifecycle.Fleet) (string, error) {
+	if n.cfg.Cluster != "" {
+		return n.cfg.Cluster, nil
+	}
+	path := filepath.Join(n.cfg.StateDir, nameFile)
+	if b, err := os.ReadFile(path); err == nil && len(b) > 1 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	g, err := await(ctx, n, "the auto scaling group's name", fleet.Group)
+	if err != nil {
+		return "", err
+	}
+	// A key of etcd: no slash may come from a name.
+	name := url.PathEscape(g.Name)
+	if err := durable.WriteFile(path, []byte(name+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("write cluster name: %w", err)
+	}
+	return name, nil
+}
+
+func (n *node) self(id lifecycle.Identity) (policy.Self, error) {
+	boot, err := units.BootID(n.cfg.Systemd.BootIDFile)
+	if err != nil {
+		return policy.Self{}, err
+	}
+	machine, err := units.MachineID(n.cfg.Systemd.MachineIDFile)
+	if err != nil {
+		return policy.Self{}, err
+	}
+	host := id.PrivateIP.String()
+	return policy.Self{Instance: id.InstanceID, Machine: machine, Boot: boot,
+		PeerURL: n.cfg.Etcd.PeerURL(host), ClientURL: n.cfg.Etcd.ClientURL(host)}, nil
+}
+
+func (n *node) etcdClient(cluster string, self policy.Self) (*etcd.Client, error) {
+	c := etcd.Config{Cluster: cluster, Self: self, Username: n.cfg.Etcd.Username, PasswordFile: n.cfg.Etcd.PasswordFile, Log: n.log}
+	if n.cfg.Etcd.CAFile != "" {
+		c.TLS = &etcd.TLSFiles{CAFile: n.cfg.Etcd.CAFile, CertFile: n.cfg.Etcd.CertFile, KeyFile: n.cfg.Etcd.KeyFile}
+	}
+	return etcd.New(c)
+}
+
+// osRelease is the operating system's name for people.
+func osRelease(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			return strings.Trim(strings.TrimSpace(v), `"`)
+		}
+	}
+	return ""
+}
