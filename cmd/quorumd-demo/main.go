@@ -17,8 +17,8 @@ import (
 )
 
 func main() {
-	// SIGHUP, SIGPIPE: whoever watched is gone, so there is only cleaning up to do.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Ignore(syscall.SIGPIPE) // a reader that went away is an error of the write: there is cleaning up to do
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := newRoot().ExecuteContext(ctx)
 	stop()
 	os.Exit(exitCode(err))

@@ -97,7 +97,9 @@ func runDemo(ctx context.Context, o runOptions, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{fleet: f, screen: newScreen(out, o.plain), lost: -1}
+	ctx, gone := context.WithCancel(ctx)
+	defer gone()
+	d := &demo{fleet: f, screen: newScreen(out, o.plain, gone), lost: -1}
 	d.writer = fleet.StartWriter(fleet.WriterConfig{Endpoints: f.Endpoints, Client: hosts.Client})
 	watching := d.watch()
 	err = d.play(ctx, o)

@@ -43,7 +43,7 @@ func TestExitCodes(t *testing.T) {
 
 func TestPlainLines(t *testing.T) {
 	var out bytes.Buffer
-	s := newScreen(&out, false) // no terminal
+	s := newScreen(&out, false, nil) // no terminal
 	s.block = func() []string { t.Error("a block is made for no terminal"); return nil }
 	s.chapter("one")
 	s.say("h1", "does\n%d things", 2)
@@ -70,5 +70,17 @@ func TestDurations(t *testing.T) {
 	}
 	if hook, voter := durations(at(0), nil); hook != 0 || voter != 0 {
 		t.Errorf("of nothing: %s, %s", hook, voter)
+	}
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func TestNobodyReads(t *testing.T) {
+	ctx, gone := context.WithCancel(t.Context())
+	newScreen(brokenPipe{}, true, gone).say("h1", "is not heard")
+	if ctx.Err() == nil {
+		t.Error("the demo goes on for nobody")
 	}
 }

@@ -19,6 +19,7 @@ type screen struct {
 	tty   *os.File // nil: not a terminal, or not to be used as one
 	start time.Time
 	block func() []string // the live part; not called while the screen is locked
+	gone  func()          // called when nobody reads any more
 
 	mu      sync.Mutex
 	painted int // lines of the block that stand below the timeline
@@ -26,8 +27,8 @@ type screen struct {
 	ended   bool
 }
 
-func newScreen(out io.Writer, plain bool) *screen {
-	s := &screen{out: out, start: time.Now()}
+func newScreen(out io.Writer, plain bool, gone func()) *screen {
+	s := &screen{out: out, start: time.Now(), gone: gone}
 	if f, ok := out.(*os.File); ok && !plain {
 		if _, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && os.Getenv("TERM") != "dumb" {
 			s.tty = f
@@ -60,7 +61,13 @@ func (s *screen) line(text string) {
 		s.pending = append(s.pending, text) // the next repaint shows it
 		return
 	}
-	fmt.Fprintln(s.out, text)
+	s.write(text + "\n")
+}
+
+func (s *screen) write(text string) {
+	if _, err := io.WriteString(s.out, text); err != nil {
+		s.gone()
+	}
 }
 
 // repaint keeps the terminal up to date until ctx ends.
@@ -111,7 +118,7 @@ func (s *screen) paint(block []string) {
 		fmt.Fprintln(&b, l)
 	}
 	s.painted = len(block)
-	_, _ = io.WriteString(s.out, b.String()) // a terminal that is gone needs no picture
+	s.write(b.String())
 }
 
 // end takes the block away; the screen is plain from here on.
