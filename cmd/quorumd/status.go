@@ -53,7 +53,6 @@ When this node's own agent does not answer the exit code is 3.`,
 	cmd.Flags().StringVar(&f.control, "control", "", "control socket (default: the configuration's listen.control)")
 	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "go on until interrupted: repaint a terminal, else a line each time")
 	cmd.Flags().DurationVar(&f.interval, "interval", 2*time.Second, "how often to look with --watch")
-	cmd.MarkFlagsMutuallyExclusive("endpoint", "control")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ask, err := a.source(f)
 		if err != nil {
@@ -81,6 +80,9 @@ type source func(ctx context.Context) (peer.Status, error)
 func (a *app) source(f statusFlags) (source, error) {
 	if f.interval < 100*time.Millisecond {
 		return nil, usageError{fmt.Errorf("--interval %s is too short, allowed: 100ms and more", f.interval)}
+	}
+	if f.endpoint != "" && f.control != "" {
+		return nil, usageError{errors.New("--endpoint and --control name two agents, allowed: one of them")}
 	}
 	if f.endpoint != "" {
 		if !strings.HasPrefix(f.endpoint, "http://") {

@@ -2,21 +2,25 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"unicode"
+	"unicode/utf8"
+
+	"github.com/quorumd/quorumd/agent/config"
 )
 
 // The rules of output, once:
 //
 //   - results go to stdout, words about them to stderr: a pipe gets only results;
 //   - colour only on a terminal, and not when NO_COLOR is set or TERM is dumb;
-//   - an error is one message that begins with "quorumd: "; several lines stay so;
+//   - an error begins with "quorumd: ", except those of a configuration, which begin
+//     with file and line, one a line, so that editors find the place;
 //   - what other machines said is cleaned of control characters before it is shown.
 
 // ui is where a command reads and writes.
@@ -56,9 +60,14 @@ func (u *ui) say(format string, args ...any) { fmt.Fprintf(u.err, format+"\n", a
 
 // fail writes an error to stderr.
 func (u *ui) fail(err error) {
+	prefix := "quorumd: "
+	var places config.Errors
+	if errors.As(err, &places) {
+		prefix = ""
+	}
 	for i, line := range strings.Split(err.Error(), "\n") {
 		if i == 0 {
-			line = "quorumd: " + line
+			line = prefix + line
 		}
 		u.say("%s", clean(line))
 	}
@@ -73,14 +82,12 @@ func (u *ui) json(v any) error {
 
 // Styles.
 const (
-	bold  = "1"
-	red   = "31"
-	green = "32"
-	faint = "2"
+	bold = "1"
+	red  = "31"
 )
 
-// paint colours s where that is allowed. In a table, only the last column may be
-// painted: the codes would count as width.
+// paint colours s where that is allowed. Not in a table: the codes would count as
+// width.
 func (u *ui) paint(style, s string) string {
 	if !u.colour || s == "" {
 		return s
@@ -88,20 +95,30 @@ func (u *ui) paint(style, s string) string {
 	return "\x1b[" + style + "m" + s + "\x1b[0m"
 }
 
-// table writes rows in aligned columns; an empty cell is a dash.
+// table writes rows in aligned columns; an empty cell is a dash, except in the last
+// column, which is for words. All rows have as many cells as the head.
 func table(w io.Writer, head []string, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{head}, rows...) {
-		cells := make([]string, len(row))
+	rows = append([][]string{head}, rows...)
+	width := make([]int, len(head))
+	for _, row := range rows {
 		for i, c := range row {
-			cells[i] = clean(c)
-			if cells[i] == "" && i < len(row)-1 {
-				cells[i] = "-"
+			row[i] = clean(c)
+			if row[i] == "" && i < len(row)-1 {
+				row[i] = "-"
 			}
+			width[i] = max(width[i], utf8.RuneCountInString(row[i]))
 		}
-		fmt.Fprintln(tw, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 	}
-	return tw.Flush()
+	for _, row := range rows {
+		var line strings.Builder
+		for i, c := range row {
+			fmt.Fprintf(&line, "%-*s  ", width[i], c)
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clean takes away what could move a terminal's cursor or break a line.
