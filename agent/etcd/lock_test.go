@@ -26,7 +26,8 @@ func TestLock(t *testing.T) {
 	cl := etcdproc.Start(t, abc, etcdproc.Options{})
 	for name, f := range map[string]func(*testing.T, *lockTest){
 		"lifeOfAHold": testLifeOfAHold, "repeats": testRepeats, "comparisons": testComparisons,
-		"race": testRace, "fifo": testFIFO, "leavingFirst": testLeavingFirst,
+		"placeComparisons": testPlaceComparisons,
+		"race":             testRace, "fifo": testFIFO, "leavingFirst": testLeavingFirst,
 		"leaseLoss": testLeaseLoss, "takeover": testTakeover, "malformed": testMalformed,
 		"watcherLost": testRenewal,
 	} {
@@ -233,6 +234,60 @@ func testComparisons(t *testing.T, lt *lockTest) {
 	queue(a, rebooting)
 	if !take(b, policy.HoldLeaving, seen) {
 		t.Error("slot not taken by who is leaving, ahead of the ordinary queue")
+	}
+
+	// Holds that were released meanwhile come back by no transaction.
+	seen = look()
+	free()
+	if take(b, rebooting, seen) {
+		t.Error("reason changed of a hold that was gone")
+	}
+	if ok, err := b.markSeen(ctx, "", seen, seen.holds[0].Revision); ok || err != nil {
+		t.Errorf("marked a hold that was gone: %v, %v", ok, err)
+	}
+}
+
+// The same of the places in the queue: a place does not come back beside the
+// hold that its instance took meanwhile, and is not written over another's.
+func testPlaceComparisons(t *testing.T, lt *lockTest) {
+	a, b := lt.client(t, "i-a"), lt.client(t, "i-b")
+	ctx, cluster := soon(t), clusterID(t, a)
+	q := &queueing{c: a, reason: rebooting, key: a.queueKey(rebooting), poke: func() {}}
+	look := func() lockView {
+		t.Helper()
+		v, _, err := read(ctx, a, a.readLock)
+		must(t, err)
+		return v
+	}
+	settle := func(seen lockView) string {
+		t.Helper()
+		_, err := q.settle(ctx, "", seen)
+		must(t, err)
+		return waiters(lockOf(t, a).Queue)
+	}
+	free := look()
+	must(t, a.TakeSlot(ctx, rebooting, 1, cluster))
+	if got := settle(free); got != "" {
+		t.Errorf("queue %q beside one's own hold, taken when the slot was free", got)
+	}
+	must(t, a.ReleaseHold(ctx, 0, lockOf(t, a).Holders[0].Revision))
+	must(t, b.TakeSlot(ctx, rebooting, 1, cluster))
+	others := look()
+	must(t, b.ReleaseHold(ctx, 0, lockOf(t, b).Holders[0].Revision))
+	must(t, a.TakeSlot(ctx, rebooting, 1, cluster))
+	if got := settle(others); got != "" {
+		t.Errorf("queue %q beside one's own hold, taken when it was another's", got)
+	}
+	must(t, a.ReleaseHold(ctx, 0, lockOf(t, a).Holders[0].Revision))
+
+	empty := look()
+	if got := settle(empty); got != "i-a" {
+		t.Fatalf("queue %q", got)
+	}
+	before := look().queue[0].mod
+	settle(empty)
+	if after := look().queue[0].mod; after != before {
+		t.Error("a place was written over by one who had not seen it")
 	}
 }
 

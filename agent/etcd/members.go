@@ -206,17 +206,21 @@ func (c *Client) remove(ctx context.Context, id policy.MemberID, instance policy
 	if _, taken := memberAt(after.MemberList, j.url); taken {
 		return nil // its next member is there already
 	}
+	return c.withdraw(ctx, instance, j)
+}
+
+// withdraw deletes a join key that is still as it was seen.
+func (c *Client) withdraw(ctx context.Context, instance policy.InstanceID, seen join) error {
 	key := c.joinKey(instance)
-	err = c.write(ctx, "", func(ctx context.Context, e *endpoint) error {
+	return c.write(ctx, "", func(ctx context.Context, e *endpoint) error {
 		_, err := e.cl.Txn(ctx).
-			If(clientv3.Compare(clientv3.ModRevision(key), "=", j.mod)).
+			If(clientv3.Compare(clientv3.ModRevision(key), "=", seen.mod)).
 			Then(clientv3.OpDelete(key)).Commit()
+		if errors.Is(err, rpctypes.ErrNoSpace) {
+			return nil // the removal stands; a key too many misleads nobody
+		}
 		return err
 	})
-	if errors.Is(err, rpctypes.ErrNoSpace) {
-		return nil // the removal stands; a key too many misleads nobody
-	}
-	return err
 }
 
 // survivor reads the roster through a member other than id, after removing id

@@ -129,22 +129,7 @@ func (c *Client) MarkActing(ctx context.Context, revision int64) error {
 		if err != nil {
 			return fmt.Errorf("mark hold acting: %w", err)
 		}
-		h, ok := seen.holdOf(c.cfg.Self.Instance)
-		if !ok {
-			return fmt.Errorf("mark hold acting: %w: it is gone", ErrHoldChanged)
-		}
-		// The same hold, one step on, in this boot: our own doing.
-		if h.Phase == policy.Acting && h.Boot == c.cfg.Self.Boot && h.created <= revision && revision < h.Revision {
-			return nil
-		}
-		if h.Revision != revision {
-			return fmt.Errorf("mark hold acting: %w: revision is %d, not %d", ErrHoldChanged, h.Revision, revision)
-		}
-		h.Phase, h.Boot = policy.Acting, c.cfg.Self.Boot
-		key := c.holderKey(h.Slot)
-		done, err := c.commit(ctx, via,
-			[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", revision)},
-			[]clientv3.Op{clientv3.OpPut(key, encodeHold(h.Hold))})
+		done, err := c.markSeen(ctx, via, seen, revision)
 		if err != nil {
 			return fmt.Errorf("mark hold acting: %w", err)
 		}
@@ -153,6 +138,26 @@ func (c *Client) MarkActing(ctx context.Context, revision int64) error {
 		}
 	}
 	return fmt.Errorf("mark hold acting: %w", errLockBusy)
+}
+
+// markSeen marks the hold if the lock is still as seen; false: it is not.
+func (c *Client) markSeen(ctx context.Context, via string, seen lockView, revision int64) (bool, error) {
+	h, ok := seen.holdOf(c.cfg.Self.Instance)
+	if !ok {
+		return false, fmt.Errorf("%w: it is gone", ErrHoldChanged)
+	}
+	// The same hold, one step on, in this boot: our own doing.
+	if h.Phase == policy.Acting && h.Boot == c.cfg.Self.Boot && h.created <= revision && revision < h.Revision {
+		return true, nil
+	}
+	if h.Revision != revision {
+		return false, fmt.Errorf("%w: revision is %d, not %d", ErrHoldChanged, h.Revision, revision)
+	}
+	h.Phase, h.Boot = policy.Acting, c.cfg.Self.Boot
+	key := c.holderKey(h.Slot)
+	return c.commit(ctx, via,
+		[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", revision)},
+		[]clientv3.Op{clientv3.OpPut(key, encodeHold(h.Hold))})
 }
 
 // ReleaseHold deletes the hold of a slot, anybody's, if it is still at the
