@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -111,7 +112,7 @@ func (a *Agent) perform(ctx context.Context, act policy.Action) (detail string, 
 // finish records an action's outcome, and has observed anew what it may have
 // changed.
 func (a *Agent) finish(e ended) {
-	end := a.now()
+	end, failures := a.now(), 0
 	a.board.change(func(v *policy.View) {
 		v.InFlight = nil
 		v.Last = policy.LastAction{Action: e.action, Ended: end}
@@ -124,6 +125,7 @@ func (a *Agent) finish(e ended) {
 			r.Failures, r.LastErr, r.Succeeded = 0, "", end
 		}
 		v.Receipts[e.action.Key()] = r
+		failures = r.Failures
 		if e.err == nil {
 			landed(v, e.action)
 		}
@@ -146,7 +148,13 @@ func (a *Agent) finish(e ended) {
 		attrs = append(attrs, "detail", e.detail)
 	}
 	if e.err != nil {
-		a.log.Error("action failed", append(attrs, "result", result, "error", e.err)...)
+		// The first failure is news; what is repeated until it works is said at
+		// every doubling, and counted in quorumd_actions_total.
+		level := slog.LevelError
+		if n := failures; n&(n-1) != 0 {
+			level = slog.LevelDebug
+		}
+		a.log.Log(context.Background(), level, "action failed", append(attrs, "result", result, "failures", failures, "error", e.err)...)
 		return
 	}
 	a.log.Info("acted", attrs...)

@@ -57,11 +57,16 @@ func (d *disk) Archive(why string) (string, error) { return datadir.Archive(d.di
 // agents are asked again and again.
 type peerReader struct {
 	client *http.Client
-	port   string
+	port   int
+}
+
+// agentURL is where the agent of a host serves others.
+func agentURL(host string, port int) string {
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 func newPeerReader(port int) *peerReader {
-	return &peerReader{port: strconv.Itoa(port), client: &http.Client{Transport: &http.Transport{
+	return &peerReader{port: port, client: &http.Client{Transport: &http.Transport{
 		Proxy:                 nil, // an address of ours is never behind a proxy
 		DialContext:           (&net.Dialer{Timeout: time.Second}).DialContext,
 		MaxIdleConnsPerHost:   1,
@@ -72,7 +77,7 @@ func newPeerReader(port int) *peerReader {
 
 // Peer reads the status of the agent on a host.
 func (r *peerReader) Peer(ctx context.Context, host string) (policy.Peer, error) {
-	s, err := peer.Fetch(ctx, r.client, "http://"+net.JoinHostPort(host, r.port))
+	s, err := peer.Fetch(ctx, r.client, agentURL(host, r.port))
 	if err != nil {
 		return policy.Peer{}, err
 	}

@@ -200,7 +200,8 @@ func (n *node) status() *peer.Status {
 	if p == nil {
 		return nil
 	}
-	s := peer.FromPass(p.View, p.Decision, peer.About{Sequence: p.Seq, OS: n.os, Quorumd: n.build.Version})
+	s := peer.FromPass(p.View, p.Decision, peer.About{Sequence: p.Seq, OS: n.os, Quorumd: n.build.Version,
+		AgentURL: func(host string) string { return agentURL(host, n.cfg.Listen.PeerPort()) }})
 	return &s
 }
 
