@@ -21,12 +21,12 @@ type Action interface {
 type source uint16
 
 const (
-	srcGroup source = 1 << iota
-	srcUnit
-	srcData
-	srcMembers
-	srcHealth // every member's, and the local one's
-	srcLock
+	srcGroup   source = 1 << SourceGroup
+	srcUnit    source = 1 << SourceUnit
+	srcData    source = 1 << SourceData
+	srcMembers source = 1 << SourceMembers
+	srcHealth  source = 1 << SourceHealth // every member's, and the local one's
+	srcLock    source = 1 << SourceLock
 )
 
 // WriteRecord replaces this node's record on disk, fsynced.
@@ -177,9 +177,8 @@ func (AnswerRequest) affects() source { return 0 }
 // Affected tells the loop which of its observers an action makes stale, by name:
 // group, unit, data, members, health, lock.
 func Affected(a Action) []string {
-	names := [...]string{"group", "unit", "data", "members", "health", "lock"}
 	var out []string
-	for i, n := range names {
+	for i, n := range sourceNames {
 		if a.affects()&(1<<i) != 0 {
 			out = append(out, n)
 		}

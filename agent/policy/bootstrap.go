@@ -36,7 +36,7 @@ func (p *pass) firstCluster() Verdict {
 
 func (p *pass) agree() Verdict {
 	g, rec := p.v.Group, p.record()
-	if !fresh(p, g, groupFresh) {
+	if !fresh(p, SourceGroup, g, groupFresh) {
 		return Verdict{Reason: GroupUnknown, Detail: g.Err}
 	}
 	mine := rec.Promise
@@ -98,7 +98,7 @@ func (p *pass) candidate() (*Promise, Verdict, bool) {
 		url := p.v.Self.PeerURL
 		if i.ID != p.v.Self.Instance {
 			f := p.v.Peers[i.ID]
-			if !fresh(p, f, p.cfg.StaleAfter) {
+			if !fresh(p, SourcePeers, f, p.cfg.StaleAfter) {
 				silent = append(silent, string(i.ID))
 				continue
 			}
@@ -153,7 +153,7 @@ func (p *pass) standsBy(mine *Promise) (string, bool) {
 			continue
 		}
 		f := p.v.Peers[m.Instance]
-		if !fresh(p, f, p.cfg.StaleAfter) {
+		if !fresh(p, SourcePeers, f, p.cfg.StaleAfter) {
 			return string(m.Instance) + " does not answer", true
 		}
 		theirs := f.Value.Promise
@@ -177,7 +177,7 @@ func (p *pass) disagree(mine *Promise) []string {
 		}
 		f := p.v.Peers[i.ID]
 		theirs := f.Value.Promise
-		if !fresh(p, f, p.cfg.ActWithin) || theirs == nil || theirs.Hash() != hash || (theirs.Withdrawn && !theirs.Committed) {
+		if !fresh(p, SourcePeers, f, p.cfg.ActWithin) || theirs == nil || theirs.Hash() != hash || (theirs.Withdrawn && !theirs.Committed) {
 			missing = append(missing, string(i.ID))
 		}
 	}
@@ -200,6 +200,13 @@ func (p *pass) finish(rec Record) Verdict {
 		return p.commit(rec)
 	}
 	if p.v.Group.Value.ClusterTag == "" {
+		// AWS shows a tag some seconds after it took it: it is not written again at
+		// every look.
+		if r := p.v.Receipts[WriteTag{}.Key()]; r.Done() {
+			if again := r.Succeeded.Add(groupFresh); p.now.Before(again) {
+				return Verdict{Reason: TagFirst, Detail: "not shown yet", Recheck: again}
+			}
+		}
 		return Verdict{Reason: TagFirst, Detail: rec.Cluster.String(), Action: WriteTag{Cluster: rec.Cluster}}
 	}
 	return p.startFirst(rec)
@@ -229,7 +236,7 @@ func (p *pass) freshStart(r Request) Verdict {
 	}
 	g := p.v.Group
 	watch := []Duty{WatchGroup{Every: 2 * time.Second}, WatchClosely{}}
-	if !fresh(p, g, groupFresh) {
+	if !fresh(p, SourceGroup, g, groupFresh) {
 		return Verdict{Reason: GroupUnknown, Detail: g.Err, Duties: watch}
 	}
 	if p.listed {
@@ -241,7 +248,7 @@ func (p *pass) freshStart(r Request) Verdict {
 		}
 		f := p.v.Peers[i.ID]
 		switch {
-		case !fresh(p, f, p.cfg.StaleAfter):
+		case !fresh(p, SourcePeers, f, p.cfg.StaleAfter):
 			return refuse(fmt.Sprintf("the agent of %s does not answer, so it may hold a member of the cluster", i.ID))
 		case f.Value.HasData:
 			return refuse(fmt.Sprintf("%s has etcd data of cluster %s: start that member, or archive its data directory, first", i.ID, f.Value.Cluster))

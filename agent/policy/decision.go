@@ -50,9 +50,38 @@ type Decision struct {
 	// Stale is when the first fact that this decision rests on becomes too old to
 	// rest on; zero: never. Observers refresh facts well before.
 	Stale time.Time
+	// Expires is Stale by source, and Wants names the sources of which a known fact
+	// was too old for this decision: a newer observation may decide differently,
+	// even where its value is the same.
+	Expires [NumSources]time.Time
+	Wants   [NumSources]bool
 	// Steward: this agent does the cluster-wide work.
 	Steward bool
 }
+
+// Source is where a fact comes from: what one observer observes.
+type Source int
+
+// The sources. An action names those it may change (see Affected).
+const (
+	SourceGroup Source = iota
+	SourceUnit
+	SourceData
+	SourceMembers
+	SourceHealth
+	SourceLock
+	SourceTarget
+	SourceSpot
+	SourceInstances
+	SourcePeers
+	// NumSources is how many there are.
+	NumSources
+)
+
+var sourceNames = [NumSources]string{"group", "unit", "data", "members", "health", "lock", "target", "spot", "instances", "peers"}
+
+// String gives the source's name, as Affected does.
+func (s Source) String() string { return sourceNames[s] }
 
 // State is what one view cannot show. Losing it is harmless: it only makes the
 // agent wait longer.
@@ -64,6 +93,8 @@ type State struct {
 	// LaunchingSince is when this node was first told to be in service without
 	// being a voter.
 	LaunchingSince time.Time
+	// NotServingSince is since when this node, told to go, has not been seen to serve.
+	NotServingSince time.Time
 	// QueuedSince is when this node first wanted the disruption lock.
 	QueuedSince time.Time
 }

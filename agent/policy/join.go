@@ -96,7 +96,7 @@ func (p *pass) withData() Verdict {
 			Action: WriteRecord{Why: "ran", Record: rec}}
 	}
 	m, listed := p.list.Find(rec.Member)
-	if p.listNow && p.list.Cluster == rec.Cluster && !listed && p.list.Via != rec.Member {
+	if p.listed && !listed && p.list.Cluster == rec.Cluster && p.list.Via != rec.Member && p.listNow() {
 		if !p.wanted() {
 			return Verdict{Reason: Removed, Detail: "and not wanted in service: " + string(v.Lifecycle.Value)}
 		}
@@ -133,7 +133,7 @@ func (p *pass) inService(m Member) Verdict {
 func (p *pass) strangeData() Verdict {
 	rec, data := p.record(), p.v.Data.Value
 	who := fmt.Sprintf("member %s of cluster %s", data.Member, data.Cluster)
-	if !p.listNow {
+	if !p.listNow() {
 		return Verdict{Reason: ForeignData, Detail: who + " is in the data directory, and no cluster answers that could tell whose it is"}
 	}
 	m, listed := p.list.Find(data.Member)
@@ -159,13 +159,13 @@ func hasURL(m Member, url string) bool {
 
 // wanted reports whether AWS positively says that this instance is to be in service.
 func (p *pass) wanted() bool {
-	return fresh(p, p.v.Lifecycle, lifecycleStale) && p.v.Lifecycle.Value == TargetInService
+	return fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) && p.v.Lifecycle.Value == TargetInService
 }
 
 // withoutData: this node has no member on disk.
 func (p *pass) withoutData() Verdict {
 	v := p.v
-	if !fresh(p, v.Lifecycle, lifecycleStale) {
+	if !fresh(p, SourceTarget, v.Lifecycle, lifecycleStale) {
 		return Verdict{Reason: LifecycleUnknown, Detail: v.Lifecycle.Err}
 	}
 	if !p.wanted() {
@@ -220,7 +220,7 @@ func (p *pass) startListed(rec Record) Verdict {
 	if rec.Promise != nil && rec.Promise.ClusterID() == rec.Cluster {
 		return p.startFirst(rec)
 	}
-	if !p.listNow {
+	if !p.listNow() {
 		return Verdict{Reason: Settling, Detail: "the member list is read anew before etcd starts"}
 	}
 	return Verdict{Reason: StartLearner, Detail: rec.Member.String(), Action: StartEtcd{Initial: p.initial()}}
@@ -250,7 +250,7 @@ func (p *pass) initial() []InitialMember {
 func (p *pass) add() Verdict {
 	rec := p.record()
 	if rec.Member != 0 {
-		if !p.listNow || rec.Cluster == p.list.Cluster && p.list.Via == rec.Member {
+		if !p.listNow() || rec.Cluster == p.list.Cluster && p.list.Via == rec.Member {
 			return Verdict{Reason: Settling, Detail: "waiting for a survivor's member list"}
 		}
 		rec.Member, rec.Cluster, rec.Ran, rec.Promise = 0, 0, false, nil
@@ -286,7 +286,7 @@ func (p *pass) giveUpOr(ver Verdict, own Member) Verdict {
 		return ver
 	}
 	total, healthy := p.voters(p.cfg.ActWithin, nil)
-	if !p.listNow || healthy < total {
+	if !p.listNow() || healthy < total {
 		return ver
 	}
 	if own.ID != 0 {

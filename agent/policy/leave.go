@@ -14,7 +14,7 @@ const heartbeatShare = 3
 
 // told reports whether this instance is told to go right now.
 func (p *pass) told() (string, bool) {
-	if l := p.v.Lifecycle; fresh(p, l, lifecycleStale) && l.Value.Leaves() {
+	if l := p.v.Lifecycle; fresh(p, SourceTarget, l, lifecycleStale) && l.Value.Leaves() {
 		return string(l.Value), true
 	}
 	if s := p.v.Spot; s.Ever() && !s.Value.Time.IsZero() {
@@ -46,7 +46,14 @@ func leave(p *pass) Verdict {
 			Action: WriteRecord{Why: string(LeaveRevoked), Record: r}}
 	}
 	l := p.leaving(mark)
-	ver := l.decide()
+	var ver Verdict
+	if !told && !l.open && fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
+		// Metadata has taken the notice back, and only the group has not confirmed it
+		// yet: nothing may be disrupted for a notice that nobody gives any more.
+		ver = Verdict{Reason: LeaveDoubted, Detail: string(p.v.Lifecycle.Value)}
+	} else {
+		ver = l.decide()
+	}
 	ver.Blocks = []Concern{ConcernJoin}
 	ver.Duties = append(ver.Duties, WatchGroup{Every: 2 * time.Second}, WatchClosely{})
 	if l.heartbeat() {
@@ -63,11 +70,11 @@ func leave(p *pass) Verdict {
 // stay is leave's answer where nobody told this node to go.
 func (p *pass) stay() Verdict {
 	p.next.QueuedSince = time.Time{}
-	if h, ok := p.ownHold(); ok && h.Reason == HoldLeaving && fresh(p, p.v.Lock, p.cfg.ActWithin) &&
-		fresh(p, p.v.Lifecycle, lifecycleStale) {
+	if h, ok := p.ownHold(); ok && h.Reason == HoldLeaving && fresh(p, SourceLock, p.v.Lock, p.cfg.ActWithin) &&
+		fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
 		return Verdict{Reason: GiveBackLock, Action: ReleaseHold{Slot: h.Slot, Instance: h.Instance, Revision: h.Revision}}
 	}
-	if !fresh(p, p.v.Lifecycle, lifecycleStale) {
+	if !fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
 		return Verdict{Reason: LifecycleUnknown, Detail: p.v.Lifecycle.Err}
 	}
 	return Verdict{Reason: NotLeaving}
@@ -76,7 +83,7 @@ func (p *pass) stay() Verdict {
 // revoked reports whether AWS positively says, by two sources and since the
 // notice, that the instance is to be in service again.
 func (p *pass) revoked(mark *Leaving) bool {
-	if !fresh(p, p.v.Lifecycle, lifecycleStale) || p.v.Lifecycle.Value != TargetInService {
+	if !fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) || p.v.Lifecycle.Value != TargetInService {
 		return false
 	}
 	s, ok := p.state()
@@ -130,7 +137,9 @@ func (l *leaver) findDeadline() {
 		case r.Ended.IsZero() && l.v.Started.After(base):
 			base = l.v.Started // a new process: its first heartbeat is under way
 		}
-		deadline = earlier(base.Add(l.hook.Timeout), l.mark.Since.Add(l.hook.Global))
+		// The hook may have opened up to one timeout before the notice was seen, by an
+		// agent that was away: no earlier, or it would have expired.
+		deadline = earlier(base.Add(l.hook.Timeout), l.mark.Since.Add(l.hook.Global-l.hook.Timeout))
 	}
 	if s := l.v.Spot; s.Ever() && !s.Value.Time.IsZero() {
 		deadline = earlier(deadline, s.Value.Time)
@@ -148,7 +157,7 @@ func (l *leaver) findDeadline() {
 func (l *leaver) findMembership() {
 	r := l.record()
 	never := r.Member == 0 && (r.Promise == nil || !r.Promise.Committed)
-	if l.listNow && (r.Cluster == 0 || r.Cluster == l.list.Cluster) {
+	if l.listNow() && (r.Cluster == 0 || r.Cluster == l.list.Cluster) {
 		l.member, l.in = l.me()
 		l.out = !l.in && l.list.Via != 0 && (never || l.list.Via != l.own)
 		return
@@ -161,7 +170,7 @@ func (l *leaver) findMembership() {
 func (l *leaver) decide() Verdict {
 	g := l.v.Group
 	switch {
-	case fresh(l.pass, g, 5*time.Second) && (g.Value.Desired == 0 || g.Value.Deleting):
+	case fresh(l.pass, SourceGroup, g, 5*time.Second) && (g.Value.Desired == 0 || g.Value.Deleting):
 		return l.complete(GroupEnds)
 	case l.out:
 		return l.afterRemoval()
@@ -176,15 +185,29 @@ func (l *leaver) decide() Verdict {
 	case l.hurry:
 		return l.atDeadline()
 	}
-	if !l.healthy(l.member, l.cfg.StaleAfter) {
+	if l.healthy(l.member, l.cfg.StaleAfter) {
+		l.next.NotServingSince = time.Time{}
+	} else {
 		// A voter that does not serve disrupts nothing by going, and a healthy
-		// leaver must not wait for it: no replacement, no lock.
+		// leaver must not wait for it: no replacement, no lock. But not known to
+		// serve is not the same as known not to: a probe that was not made yet, or
+		// that failed once, proves nothing.
+		if l.next.NotServingSince.IsZero() {
+			l.next.NotServingSince = l.now
+		}
+		if at := l.next.NotServingSince.Add(l.cfg.StaleAfter); l.now.Before(at) {
+			return Verdict{Reason: MemberUnhealthy, Detail: l.member.ID.String(), Recheck: at}
+		}
 		if !l.mayRemove(l.member.ID) {
 			return Verdict{Reason: QuorumWouldBreak, Detail: l.quorumDetail()}
 		}
 		return Verdict{Reason: RemoveSelf, Detail: l.member.ID.String(), Action: l.remove()}
 	}
 	if ver, wait := l.awaitReplacement(); wait {
+		if h, ok := l.ownHold(); ok && fresh(l.pass, SourceLock, l.v.Lock, l.cfg.ActWithin) {
+			// The replacement became due after the slot was taken: others go first.
+			return Verdict{Reason: GiveBackLock, Detail: ver.Detail, Action: l.release(h)}
+		}
 		return ver
 	}
 	return l.underLock()
@@ -199,7 +222,7 @@ func (l *leaver) awaitReplacement() (Verdict, bool) {
 	}
 	g := l.v.Group
 	ver := Verdict{Reason: AwaitReplacement, Recheck: until}
-	if !fresh(l.pass, g, lifecycleStale) {
+	if !fresh(l.pass, SourceGroup, g, lifecycleStale) {
 		ver.Detail = "the group cannot be read, so a replacement may be due"
 		return ver, true
 	}
@@ -257,13 +280,16 @@ func (l *leaver) underLock() Verdict {
 	}
 	capAt := l.next.QueuedSince.Add(l.cfg.LockWait)
 	h, held := l.ownHold()
-	if !held && !l.now.Before(capAt) {
+	if !held && !l.now.Before(capAt) && !l.takeable() {
 		return l.atDeadline()
+	}
+	if !l.now.Before(capAt) {
+		capAt = time.Time{} // over, and not to be waited for again
 	}
 	if l.noSpace() {
 		return l.withoutWrites()
 	}
-	if !fresh(l.pass, l.v.Lock, l.cfg.ActWithin) {
+	if !fresh(l.pass, SourceLock, l.v.Lock, l.cfg.ActWithin) {
 		return Verdict{Reason: LockUnknown, Detail: l.v.Lock.Err, Recheck: capAt}
 	}
 	switch {
@@ -280,19 +306,24 @@ func (l *leaver) underLock() Verdict {
 	return l.goNow()
 }
 
+// takeable reports whether a slot is seen free and it is our turn.
+func (l *leaver) takeable() bool {
+	lock := l.v.Lock.Value
+	head := len(lock.Leaving) > 0 && lock.Leaving[0].Instance == l.v.Self.Instance
+	empty := len(lock.Leaving) == 0 && len(lock.Queue) == 0
+	return fresh(l.pass, SourceLock, l.v.Lock, l.cfg.ActWithin) && len(lock.Holders) < max(1, lock.Slots) && (head || empty)
+}
+
 // queue takes the slot when it is our turn and the rest can do without us.
 func (l *leaver) queue() Verdict {
 	lock := l.v.Lock.Value
 	ver := Verdict{Reason: AwaitLock, Duties: []Duty{KeepQueued{Reason: HoldLeaving}}}
-	free := len(lock.Holders) < max(1, lock.Slots)
-	head := len(lock.Leaving) > 0 && lock.Leaving[0].Instance == l.v.Self.Instance
-	empty := len(lock.Leaving) == 0 && len(lock.Queue) == 0
 	switch {
 	case !l.mayRemove(l.member.ID):
 		ver.Reason, ver.Detail = QuorumWouldBreak, l.quorumDetail()
-	case free && (head || empty):
+	case l.takeable():
 		ver.Reason, ver.Action = TakeLock, TakeSlot{Reason: HoldLeaving}
-		if empty {
+		if len(lock.Leaving) == 0 {
 			ver.Duties = nil // one transaction takes it directly
 		}
 	case len(lock.Holders) > 0:
@@ -372,7 +403,9 @@ func (l *leaver) withoutWrites() Verdict {
 // away, etcd stopped, and the hook completed: the steward finishes.
 func (l *leaver) atDeadline() Verdict {
 	remove := l.remove()
-	if l.mayRemove(l.member.ID) && l.v.Receipts[remove.Key()].Failures < 3 {
+	// Refusals count only where no time is left: etcd refuses for some seconds after
+	// every change, and else there is time to try again.
+	if l.mayRemove(l.member.ID) && (!l.hurry || l.v.Receipts[remove.Key()].Failures < 3) {
 		return Verdict{Reason: DeadlineRemoveSelf, Detail: l.member.ID.String(), Action: remove}
 	}
 	if !l.hurry {
@@ -389,7 +422,7 @@ func (l *leaver) stopUnremoved() Verdict {
 	if u := l.v.Unit; u.Known() && !u.Value.Stopped() && l.v.Receipts[StopEtcd{}.Key()].Failures < 2 {
 		return Verdict{Reason: DeadlineStop, Action: StopEtcd{}}
 	}
-	return l.complete(CompleteLeave)
+	return l.complete(DeadlineComplete)
 }
 
 // afterRemoval: out of the cluster. Stop etcd before it restarts into a loop, give
@@ -405,10 +438,18 @@ func (l *leaver) afterRemoval() Verdict {
 	if l.own == 0 {
 		return l.complete(NothingToLeave)
 	}
-	if !fresh(l.pass, l.v.Lock, l.cfg.StaleAfter) && !l.hurry {
+	if !fresh(l.pass, SourceLock, l.v.Lock, l.cfg.ActWithin) {
+		if l.hurry {
+			return l.complete(DeadlineComplete)
+		}
 		return Verdict{Reason: LockUnknown, Detail: l.v.Lock.Err}
 	}
-	if h, ok := l.ownHold(); ok && l.v.Receipts[l.release(h).Key()].Failures < 3 {
+	if h, ok := l.ownHold(); ok {
+		// A hold that stays behind is evicted by the steward; a hook that expires may
+		// not be reached any more.
+		if l.hurry && l.v.Receipts[l.release(h).Key()].Failures >= 3 {
+			return l.complete(DeadlineComplete)
+		}
 		return Verdict{Reason: GiveBackLock, Action: l.release(h)}
 	}
 	return l.complete(CompleteLeave)

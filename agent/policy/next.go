@@ -43,7 +43,11 @@ func Next(cfg Config, st State, v View) (State, Decision) {
 		}
 		d.Verdicts[c.name] = ver
 	}
-	d.Stale = p.stale
+	d.Expires, d.Wants = p.expires, p.wants
+	for _, t := range p.expires {
+		d.Stale = earlier(d.Stale, t)
+	}
+	d.Recheck = earlier(d.Recheck, p.recheck)
 	return p.next, d
 }
 
@@ -64,22 +68,26 @@ func (p *pass) gate(ver Verdict, recheck time.Time) (Verdict, time.Time) {
 		return hold(Settling), recheck
 	}
 	if r, ok := p.v.Receipts[ver.Action.Key()]; ok && r.Failures > 0 {
-		if at := r.Ended.Add(backoff(r.Failures)); p.v.Now.Before(at) {
+		if at := r.Ended.Add(backoff(ver.Action, r.Failures)); p.v.Now.Before(at) {
 			return hold(BackedOff), earlier(recheck, at)
 		}
 	}
 	return ver, recheck
 }
 
-// backoff is the pause after n failures in a row: 0.5 s doubling to 30 s. etcd
-// refuses a member change for 5 s after the last one, which is the commonest
-// cause and no reason to wait much longer.
-func backoff(n int) time.Duration {
+// backoff is the pause after n failures in a row: 0.5 s doubling to 30 s. Adding a
+// member is tried again every second at the latest: etcd refuses it for 5 s after
+// the last change, which is the commonest cause, and asks no more than to wait.
+func backoff(a Action, n int) time.Duration {
+	longest := 30 * time.Second
+	if _, ok := a.(AddLearner); ok {
+		longest = time.Second
+	}
 	d := 500 * time.Millisecond
-	for i := 1; i < n && d < 30*time.Second; i++ {
+	for i := 1; i < n && d < longest; i++ {
 		d *= 2
 	}
-	return min(d, 30*time.Second)
+	return min(d, longest)
 }
 
 // observedSince reports whether every named fact was observed by an attempt that
@@ -123,27 +131,37 @@ type pass struct {
 
 	list    MemberList
 	listed  bool // the list is fresh enough to wait on
-	listNow bool // the list is fresh enough to act on
 	own     MemberID
 	steward bool
-	stale   time.Time // when the first fact that this pass rested on goes stale
+	recheck time.Time // see Decision.Recheck, for what is no single concern's
+	// By source: when the first fact that this pass rested on becomes too old, and
+	// whether a known one was too old already.
+	expires [NumSources]time.Time
+	wants   [NumSources]bool
 }
+
+// listNow reports whether the list is fresh enough to act on. It is asked only
+// where an action depends on it: at rest the list is read less often than that.
+func (p *pass) listNow() bool { return fresh(p, SourceMembers, p.v.Members, p.cfg.ActWithin) }
 
 // fresh reports whether a fact is known and young enough, and notes until when
 // that holds.
-func fresh[T any](p *pass, f Fact[T], maxAge time.Duration) bool {
-	ok := f.Fresh(p.now, maxAge)
-	if ok {
-		p.stale = earlier(p.stale, f.At.Add(maxAge+1))
+func fresh[T any](p *pass, s Source, f Fact[T], maxAge time.Duration) bool {
+	switch {
+	case !f.Known():
+		return false
+	case p.now.Sub(f.At) > maxAge:
+		p.wants[s] = true
+		return false
 	}
-	return ok
+	p.expires[s] = earlier(p.expires[s], f.At.Add(maxAge+1))
+	return true
 }
 
 func look(cfg Config, st State, v *View) *pass {
 	p := &pass{cfg: cfg, v: v, next: st, now: v.Now}
 	p.list = v.Members.Value
-	p.listed = fresh(p, v.Members, cfg.StaleAfter)
-	p.listNow = fresh(p, v.Members, cfg.ActWithin)
+	p.listed = fresh(p, SourceMembers, v.Members, cfg.StaleAfter)
 	if v.Record.Instance == v.Self.Instance {
 		p.own = v.Record.Member
 	}
@@ -157,7 +175,7 @@ func look(cfg Config, st State, v *View) *pass {
 // of at most maxAge.
 func (p *pass) healthy(m Member, maxAge time.Duration) bool {
 	h := p.v.Health[m.ID]
-	return !m.Learner && fresh(p, h, maxAge) && h.Value.Serves && !h.Value.Learner &&
+	return !m.Learner && fresh(p, SourceHealth, h, maxAge) && h.Value.Serves && !h.Value.Learner &&
 		h.Value.Member == m.ID && h.Value.Cluster == p.list.Cluster && !h.Value.Corrupt
 }
 
@@ -180,7 +198,7 @@ func (p *pass) voters(maxAge time.Duration, keep func(Member) bool) (total, heal
 // learner's removal never affects the quorum.
 func (p *pass) mayRemove(id MemberID) bool {
 	m, ok := p.list.Find(id)
-	if !p.listNow || !ok {
+	if !ok || !p.listNow() {
 		return false
 	}
 	if m.Learner {

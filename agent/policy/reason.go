@@ -19,6 +19,7 @@ const (
 	NotLeaving         Reason = "NotLeaving"         // the group wants this instance
 	MarkLeaving        Reason = "MarkLeaving"        // told to go: writing the marker first
 	LeaveRevoked       Reason = "LeaveRevoked"       // told to go once, but AWS says InService again
+	LeaveDoubted       Reason = "LeaveDoubted"       // told to go once, metadata says InService again, the group not yet
 	NothingToLeave     Reason = "NothingToLeave"     // this node is in no cluster
 	MembershipUnknown  Reason = "MembershipUnknown"  // no survivor tells whether we are still a member
 	GroupEnds          Reason = "GroupEnds"          // the group goes to zero: nothing is left to protect
@@ -39,6 +40,7 @@ const (
 	DeadlineRemoveSelf Reason = "DeadlineRemoveSelf" // no time left: removing self without waiting further
 	DeadlineHandOver   Reason = "DeadlineHandOver"   // no time left, and removal is not allowed: leadership away
 	DeadlineStop       Reason = "DeadlineStop"       // no time left: stopping etcd unremoved; the steward reaps it
+	DeadlineComplete   Reason = "DeadlineComplete"   // no time left: letting the group go on with something undone
 )
 
 // Reasons of the steward.

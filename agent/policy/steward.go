@@ -40,7 +40,11 @@ func (p *pass) silent(id InstanceID) bool {
 		heard = p.v.Started
 	}
 	if quiet := heard.Add(p.cfg.StewardSilence); p.now.Before(quiet) {
-		p.stale = earlier(p.stale, quiet)
+		if f := p.v.Peers[id]; f.Known() {
+			p.expires[SourcePeers] = earlier(p.expires[SourcePeers], quiet)
+		} else {
+			p.recheck = earlier(p.recheck, quiet)
+		}
 		return false
 	}
 	return true
@@ -110,7 +114,7 @@ func (p *pass) terminated(id InstanceID) bool {
 	if f.Ever() && i.State == InstanceTerminated {
 		return true
 	}
-	if i.State != InstanceNotFound || !fresh(p, f, lifecycleStale) || !fresh(p, p.v.Group, 2*time.Minute) {
+	if i.State != InstanceNotFound || !fresh(p, SourceInstances, f, lifecycleStale) || !fresh(p, SourceGroup, p.v.Group, 2*time.Minute) {
 		return false
 	}
 	if _, listed := p.v.Group.Value.Find(id); listed {
@@ -125,7 +129,7 @@ func (p *pass) terminated(id InstanceID) bool {
 		return false
 	}
 	if due := since.Add(p.cfg.ForgottenAfter); p.now.Before(due) {
-		p.stale = earlier(p.stale, due)
+		p.recheck = earlier(p.recheck, due)
 		return false
 	}
 	return true
@@ -142,17 +146,27 @@ func steward(p *pass) Verdict {
 	}
 	ver := Verdict{Reason: AllWell}
 	suspects := p.suspects()
-	// What is decided here rests on a confirmation of a moment ago.
-	me, _ := p.list.Find(p.own)
-	if p.listNow && p.healthy(me, p.cfg.ActWithin) {
-		for _, ask := range [...]func(*pass) (Verdict, bool){reap, evict, tag, learners} {
-			if v, ok := ask(p); ok {
-				ver = v
-				break
-			}
+	// What waits must not keep the steward from its other work: a tag that cannot be
+	// read, say, from a promotion.
+	for _, ask := range [...]func(*pass) (Verdict, bool){reap, evict, tag, learners} {
+		v, ok := ask(p)
+		if !ok {
+			continue
 		}
-	} else {
-		ver.Reason = StewardUnsure
+		v.Recheck = earlier(v.Recheck, ver.Recheck)
+		if v.Action == nil && ver.Reason != AllWell {
+			ver.Recheck = v.Recheck
+			continue
+		}
+		if ver = v; ver.Action != nil {
+			break
+		}
+	}
+	// What is done here rests on a confirmation of a moment ago; at rest nothing is
+	// to be done, and the confirmation is not sought.
+	me, _ := p.list.Find(p.own)
+	if ver.Action != nil && !(p.listNow() && p.healthy(me, p.cfg.ActWithin)) {
+		ver = Verdict{Reason: StewardUnsure, Detail: string(ver.Reason) + ": " + ver.Detail}
 	}
 	every := time.Minute
 	if len(suspects) > 0 {
@@ -179,7 +193,7 @@ func (p *pass) suspects() []string {
 		}
 		_, listed := p.v.Group.Value.Find(id)
 		gone := p.v.Group.Known() && !listed
-		serves := p.healthy(m, p.cfg.StaleAfter) || (m.Learner && fresh(p, p.v.Health[m.ID], p.cfg.StaleAfter))
+		serves := p.healthy(m, p.cfg.StaleAfter) || (m.Learner && fresh(p, SourceHealth, p.v.Health[m.ID], p.cfg.StaleAfter))
 		if gone || !serves {
 			ids = append(ids, string(id))
 		}
@@ -218,27 +232,19 @@ func reap(p *pass) (Verdict, bool) {
 			return Verdict{Reason: Reap, Detail: fmt.Sprintf("%s (%s)", m.ID, id), Action: remove}, true
 		}
 	}
-	// Waiting for one member must not keep the steward from its other work.
-	if waiting.Reason != "" {
-		for _, ask := range [...]func(*pass) (Verdict, bool){evict, tag, learners} {
-			if v, ok := ask(p); ok && v.Action != nil {
-				return v, true
-			}
-		}
-	}
 	return waiting, waiting.Reason != ""
 }
 
 // evict deletes leaving holds whose member is out of the cluster.
 func evict(p *pass) (Verdict, bool) {
-	if !fresh(p, p.v.Lock, p.cfg.ActWithin) || p.v.Lock.At.After(p.v.Members.At) {
-		// The list must have been read after the hold was seen: a hold of a member
-		// that was added in between would look orphaned.
-		return Verdict{}, false
-	}
 	for _, h := range p.v.Lock.Value.Holders {
 		if _, member := p.list.Find(h.Member); member || h.Reason != HoldLeaving || h.Cluster != p.list.Cluster {
 			continue
+		}
+		if !fresh(p, SourceLock, p.v.Lock, p.cfg.ActWithin) || p.v.Lock.At.After(p.v.Members.At) {
+			// The list must have been read after the hold was seen: a hold of a member
+			// that was added in between would look orphaned.
+			return Verdict{}, false
 		}
 		if h.Instance == p.v.Self.Instance {
 			continue // our own hold is the leave concern's
@@ -253,9 +259,12 @@ func evict(p *pass) (Verdict, bool) {
 func tag(p *pass) (Verdict, bool) {
 	g := p.v.Group
 	switch {
-	case !fresh(p, g, 2*time.Minute):
+	case !fresh(p, SourceGroup, g, 2*time.Minute):
 		return Verdict{Reason: GroupUnknown, Detail: g.Err}, g.Err != ""
 	case g.Value.ClusterTag == "":
+		if again := p.v.Receipts[WriteTag{}.Key()].Succeeded.Add(groupFresh); p.now.Before(again) {
+			return Verdict{Reason: RestoreTag, Detail: "not shown yet", Recheck: again}, true
+		}
 		return Verdict{Reason: RestoreTag, Action: WriteTag{Cluster: p.list.Cluster}}, true
 	case g.Value.ClusterTag != p.list.Cluster.String():
 		return Verdict{Reason: TagConflict, Detail: "the tag says " + g.Value.ClusterTag}, true
@@ -281,13 +290,13 @@ func learner(p *pass, m Member) Verdict {
 	stuck := p.next.Learners[m.ID].Since.Add(p.cfg.LearnerTimeout)
 	h := p.v.Health[m.ID]
 	lead := p.v.Health[p.own]
-	if leader := p.v.Health[lead.Value.Leader]; fresh(p, leader, p.cfg.ActWithin) {
+	if leader := p.v.Health[lead.Value.Leader]; fresh(p, SourceHealth, leader, p.cfg.ActWithin) {
 		lead = leader
 	}
 	switch {
 	case p.instanceLeaving(id):
 		ver.Reason = LearnerLeaving
-	case m.Name != "" && fresh(p, h, p.cfg.ActWithin) && h.Value.Member == m.ID && h.Value.Cluster == p.list.Cluster &&
+	case m.Name != "" && fresh(p, SourceHealth, h, p.cfg.ActWithin) && h.Value.Member == m.ID && h.Value.Cluster == p.list.Cluster &&
 		h.Value.Learner && h.Value.Applied+p.cfg.PromoteGap >= lead.Value.Committed:
 		total, healthy := p.voters(p.cfg.ActWithin, nil)
 		if !AdditionKeepsQuorum(total, healthy) {

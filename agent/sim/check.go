@@ -1,0 +1,222 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/quorumd/quorumd/agent/policy"
+)
+
+// Invariant is the name of something that must never happen.
+type Invariant string
+
+// The invariants of the world.
+const (
+	// QuorumKept: an action of ours never leaves fewer healthy voters than the
+	// quorum of the new size.
+	QuorumKept Invariant = "QuorumKept"
+	// OneLearner: at most one learner.
+	OneLearner Invariant = "OneLearner"
+	// OneCluster: never two clusters.
+	OneCluster Invariant = "OneCluster"
+	// RemovedRightly: only members that are leaving, proven terminated, learners,
+	// or one's own without data are removed.
+	RemovedRightly Invariant = "RemovedRightly"
+	// OneDisrupted: a healthy voter goes only with an acting hold on the lock.
+	OneDisrupted Invariant = "OneDisrupted"
+	// HookInTime: a terminate notice ends in a completed hook.
+	HookInTime Invariant = "HookInTime"
+	// LaunchHealthy: a launch is completed only for a healthy voter.
+	LaunchHealthy Invariant = "LaunchHealthy"
+	// PromotedCaughtUp: a learner is promoted only when it has caught up.
+	PromotedCaughtUp Invariant = "PromotedCaughtUp"
+	// WriteKept: no acknowledged write is lost.
+	WriteKept Invariant = "WriteKept"
+	// HookUnderLock: a member's hook is not completed while the lock is unknown,
+	// nor while its own hold stands.
+	HookUnderLock Invariant = "HookUnderLock"
+	// ArchivedRightly: a member's data is never moved aside while it is a member.
+	ArchivedRightly Invariant = "ArchivedRightly"
+	// OneProcess: a member never runs on two machines.
+	OneProcess Invariant = "OneProcess"
+	// Converges: once faults stop, everything comes to rest as it should be, or,
+	// where the majority is lost for good, sits still.
+	Converges Invariant = "Converges"
+	// FewActions: and without acting for ever.
+	FewActions Invariant = "FewActions"
+)
+
+// The invariants of Next itself, checked on a sample of passes.
+const (
+	InputsKept    Invariant = "InputsKept"    // Next changes nothing of what it is given
+	RecheckHonest Invariant = "RecheckHonest" // the same facts decide the same until Recheck and Stale
+	UnknownTimid  Invariant = "UnknownTimid"  // a fact less never makes a bolder action
+)
+
+// Violation is one broken invariant.
+type Violation struct {
+	Invariant Invariant
+	At        time.Duration
+	Detail    string
+}
+
+func (v Violation) String() string {
+	return fmt.Sprintf("%s at %s: %s", v.Invariant, v.At, v.Detail)
+}
+
+// Checker holds what it is told against the invariants. It knows the truth of
+// the world, not what agents believe.
+type Checker struct {
+	cfg       policy.Config
+	clusters  map[policy.ClusterID]*clusterSeen
+	first     policy.ClusterID // the cluster that was started first
+	instances map[policy.InstanceID]*instanceSeen
+	running   map[policy.MemberID]policy.InstanceID
+	broken    []Violation
+}
+
+type clusterSeen struct {
+	ClusterIs
+	// down tells since when a member is not up.
+	down map[policy.MemberID]time.Duration
+	// up tells when a member that was not up came up.
+	up map[policy.MemberID]time.Duration
+	// held tells since when a hold is there, by revision.
+	held map[int64]time.Duration
+}
+
+type instanceSeen struct {
+	InstanceIs
+	untold time.Duration   // when a notice was withdrawn
+	member policy.MemberID // that runs there
+}
+
+// NewChecker makes a checker for agents with this configuration.
+func NewChecker(cfg policy.Config) *Checker {
+	return &Checker{
+		cfg:       cfg,
+		clusters:  make(map[policy.ClusterID]*clusterSeen),
+		instances: make(map[policy.InstanceID]*instanceSeen),
+		running:   make(map[policy.MemberID]policy.InstanceID),
+	}
+}
+
+// Violations are what was broken so far, oldest first.
+func (c *Checker) Violations() []Violation { return c.broken }
+
+func (c *Checker) fail(at time.Duration, inv Invariant, format string, args ...any) {
+	c.broken = append(c.broken, Violation{inv, at, fmt.Sprintf(format, args...)})
+}
+
+// Observe takes one event. Events come in the order of time.
+func (c *Checker) Observe(at time.Duration, e Event) {
+	switch e := e.(type) {
+	case Began:
+		c.began(at, e)
+	case Applied:
+		c.applied(at, e)
+	case ClusterIs:
+		c.clusterIs(at, e)
+	case InstanceIs:
+		i := c.instance(e.ID)
+		if i.Told && !e.Told {
+			i.untold = at
+		}
+		i.Told, i.Gone = e.Told, i.Gone || e.Gone
+	case EtcdStarted:
+		c.started(at, e)
+	case EtcdEnded:
+		i := c.instance(e.Instance)
+		if c.running[i.member] == e.Instance {
+			delete(c.running, i.member)
+		}
+		i.member = 0
+	case HookEnded:
+		// A dead machine's hook can only expire, and the last voter waits until the
+		// absolute limit: design.md section 4, "The last voter never leaves".
+		if e.Transition == policy.Terminating && e.Expired && e.Able && !e.Last && !c.instance(e.Instance).Gone {
+			c.fail(at, HookInTime, "%s's terminate hook expired while its agent ran and AWS answered", e.Instance)
+		}
+	case Elected:
+		if e.Index < e.Acked {
+			c.fail(at, WriteKept, "%s leads cluster %s at index %d, but %d was acknowledged", e.Member, e.Cluster, e.Index, e.Acked)
+		}
+	case Settled:
+		if len(e.Wrong) > 0 {
+			c.fail(at, Converges, "%s", strings.Join(e.Wrong, "; "))
+		}
+	}
+}
+
+func (c *Checker) instance(id policy.InstanceID) *instanceSeen {
+	i, ok := c.instances[id]
+	if !ok {
+		i = &instanceSeen{InstanceIs: InstanceIs{ID: id}}
+		c.instances[id] = i
+	}
+	return i
+}
+
+func (c *Checker) clusterIs(at time.Duration, e ClusterIs) {
+	s, ok := c.clusters[e.ID]
+	if !ok {
+		s = &clusterSeen{down: make(map[policy.MemberID]time.Duration), up: make(map[policy.MemberID]time.Duration), held: make(map[int64]time.Duration)}
+		c.clusters[e.ID] = s
+	}
+	learners := 0
+	for _, m := range e.Members {
+		if m.Learner {
+			learners++
+		}
+		if m.Up {
+			if _, was := s.down[m.ID]; was {
+				s.up[m.ID] = at
+				delete(s.down, m.ID)
+			}
+		} else if _, ok := s.down[m.ID]; !ok {
+			s.down[m.ID] = at
+		}
+	}
+	for _, h := range e.Holders {
+		if _, ok := s.held[h.Revision]; !ok {
+			s.held[h.Revision] = at
+		}
+	}
+	if learners > 1 {
+		c.fail(at, OneLearner, "%d learners", learners)
+	}
+	members := append(s.Members[:0], e.Members...)
+	s.ClusterIs = e
+	s.Members = members
+}
+
+func (c *Checker) started(at time.Duration, e EtcdStarted) {
+	if c.first == 0 {
+		c.first = e.Cluster
+	}
+	if e.Cluster != c.first {
+		c.fail(at, OneCluster, "%s started member %s of cluster %s beside cluster %s", e.Instance, e.Member, e.Cluster, c.first)
+	}
+	if other, ok := c.running[e.Member]; ok && other != e.Instance {
+		c.fail(at, OneProcess, "member %s runs on %s and on %s", e.Member, other, e.Instance)
+	}
+	c.running[e.Member] = e.Instance
+	c.instance(e.Instance).member = e.Member
+}
+
+func (c *Checker) began(at time.Duration, e Began) {
+	a, ok := e.Action.(policy.CompleteHook)
+	if !ok || a.Result != policy.Continue || !e.Member {
+		return
+	}
+	// Without a lock nobody holds anything: an empty group and a node that is in
+	// no cluster need none. At the deadline nobody waits for it.
+	switch e.Reason {
+	case policy.CompleteLaunch, policy.GroupEnds, policy.NothingToLeave, policy.DeadlineComplete:
+		return
+	}
+	if !e.LockKnown {
+		c.fail(at, HookUnderLock, "%s completes %s (%s) without knowing the lock", e.Instance, a.Hook, e.Reason)
+	}
+}

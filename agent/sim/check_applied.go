@@ -1,0 +1,143 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/quorumd/quorumd/agent/policy"
+)
+
+// applied checks an action at the instant of its effect, against the truth.
+func (c *Checker) applied(at time.Duration, e Applied) {
+	switch a := e.Action.(type) {
+	case policy.RemoveMember:
+		c.removed(at, e, a)
+	case policy.Promote:
+		c.promoted(at, a)
+	case policy.CompleteHook:
+		c.completed(at, e, a)
+	case policy.ArchiveData:
+		for _, s := range c.clusters {
+			if s.ID != e.DataCluster {
+				continue
+			}
+			for _, m := range s.Members {
+				if m.ID == e.Data && m.Instance == e.Instance {
+					c.fail(at, ArchivedRightly, "%s moved aside the data of its member %s (%s)", e.Instance, e.Data, e.Reason)
+				}
+			}
+		}
+	}
+}
+
+// clusterOf finds the cluster that has a member.
+func (c *Checker) clusterOf(id policy.MemberID) (*clusterSeen, MemberIs, bool) {
+	for _, s := range c.clusters {
+		for _, m := range s.Members {
+			if m.ID == id {
+				return s, m, true
+			}
+		}
+	}
+	return nil, MemberIs{}, false
+}
+
+// noticeLag is how late a withdrawn notice may be seen.
+const noticeLag = 4 * time.Second
+
+func (c *Checker) removed(at time.Duration, e Applied, a policy.RemoveMember) {
+	s, m, ok := c.clusterOf(a.Member)
+	if !ok || m.Learner {
+		return // gone already, or no voter: nothing is at stake
+	}
+	owner := c.instance(m.Instance)
+	own := m.Instance == e.Instance
+	// A notice may be withdrawn while the call is under way, and metadata shows it
+	// some seconds late.
+	told := owner.Told || owner.untold > 0 && owner.untold > e.Began-noticeLag
+	if !told && !owner.Gone && !(own && e.Wiped) {
+		c.fail(at, RemovedRightly, "%s removed %s of %s, which is neither leaving nor gone (%s)", e.Instance, a.Member, m.Instance, e.Reason)
+	}
+	// What broke by itself after the agent looked is not the agent's doing: a
+	// voter counts as healthy when it was so at the oldest fact that the decision
+	// could rest on.
+	looked := e.Began - c.cfg.ActWithin
+	total, rest := 0, 0
+	for _, o := range s.Members {
+		if o.Learner {
+			continue
+		}
+		total++
+		if down, isDown := s.down[o.ID]; o.ID != a.Member && (!isDown || down > looked) {
+			rest++
+		}
+	}
+	if rest < policy.Quorum(total-1) || total == 1 {
+		c.fail(at, QuorumKept, "%s removed %s (%s): %d of the other %d voters are healthy", e.Instance, a.Member, e.Reason, rest, total-1)
+	}
+	// design.md section 4: a voter that does not serve is removed without the
+	// lock; the deadline rule skips it; with NOSPACE it cannot be written.
+	if _, down := s.down[a.Member]; down || s.up[a.Member] > looked || e.Reason == policy.DeadlineRemoveSelf || s.NoSpace || own && e.Wiped {
+		return
+	}
+	for _, h := range s.Holders {
+		if h.Instance == m.Instance && h.Phase == policy.Acting {
+			return
+		}
+	}
+	c.fail(at, OneDisrupted, "%s removed the healthy voter %s (%s) without an acting hold", e.Instance, a.Member, e.Reason)
+}
+
+func (c *Checker) promoted(at time.Duration, a policy.Promote) {
+	s, m, ok := c.clusterOf(a.Member)
+	if !ok || !m.Learner {
+		return
+	}
+	// A little more than the gap: entries go on coming while the call is made.
+	if m.Behind > 4*c.cfg.PromoteGap {
+		c.fail(at, PromotedCaughtUp, "%s lacks %d entries of cluster %s", a.Member, m.Behind, s.ID)
+	}
+}
+
+func (c *Checker) completed(at time.Duration, e Applied, a policy.CompleteHook) {
+	if e.Reason == policy.CompleteLaunch {
+		c.launched(at, e)
+		return
+	}
+	if a.Result != policy.Continue {
+		return
+	}
+	switch e.Reason {
+	case policy.GroupEnds, policy.DeadlineComplete:
+		return // design.md section 4: "then all let go at once"; the deadline rule
+	}
+	for _, s := range c.clusters {
+		for _, h := range s.Holders {
+			// A hold that an attempt given up long ago took only now is the steward's to
+			// evict.
+			if h.Instance == e.Instance && h.Reason == policy.HoldLeaving && s.held[h.Revision] < e.Began-c.cfg.ActWithin {
+				c.fail(at, HookUnderLock, "%s completes its hook (%s) with its own hold (%s) standing", e.Instance, e.Reason, h.Phase)
+			}
+		}
+		for _, m := range s.Members {
+			// A voter without its data serves no more, whether it is in the list or not.
+			if m.Instance == e.Instance && !m.Learner && !e.Wiped {
+				c.fail(at, HookUnderLock, "%s completes its hook (%s) while member %s still votes", e.Instance, e.Reason, m.ID)
+			}
+		}
+	}
+}
+
+func (c *Checker) launched(at time.Duration, e Applied) {
+	looked := e.Began - c.cfg.ActWithin
+	for _, s := range c.clusters {
+		for _, m := range s.Members {
+			if m.Instance != e.Instance || m.Learner {
+				continue
+			}
+			if down, isDown := s.down[m.ID]; !isDown || down > looked {
+				return
+			}
+		}
+	}
+	c.fail(at, LaunchHealthy, "%s counts as in service, but has no healthy voter", e.Instance)
+}

@@ -1,0 +1,119 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/quorumd/quorumd/agent/policy"
+)
+
+// Event is something that happened in the world, as the [Checker] wants to hear
+// of it. Whoever watches a real cluster can make the same events.
+type Event interface{ event() }
+
+// Began: an agent began an action.
+type Began struct {
+	Instance policy.InstanceID
+	Action   policy.Action
+	Reason   policy.Reason
+	// LockKnown: the agent had read the disruption lock a moment ago.
+	LockKnown bool
+	// Member: the agent has an etcd identity on disk.
+	Member bool
+}
+
+// Applied: an action of an agent took effect, perhaps long after the agent gave
+// up on it. It comes before the events that tell the effect.
+type Applied struct {
+	Instance policy.InstanceID
+	Action   policy.Action
+	Reason   policy.Reason
+	// Began is when the agent decided.
+	Began time.Duration
+	// Wiped: the instance's own data directory is empty.
+	Wiped bool
+	// Data is the identity in the instance's data directory, 0 for none.
+	Data        policy.MemberID
+	DataCluster policy.ClusterID
+}
+
+// ClusterIs tells the true state of a cluster after a change.
+type ClusterIs struct {
+	ID      policy.ClusterID
+	Members []MemberIs
+	Holders []policy.Hold
+	NoSpace bool
+}
+
+// MemberIs is the true state of one member.
+type MemberIs struct {
+	ID       policy.MemberID
+	Instance policy.InstanceID
+	Learner  bool
+	// Up: its process runs and reaches the majority.
+	Up bool
+	// Behind is how many committed entries it lacks.
+	Behind uint64
+}
+
+// InstanceIs tells what became of an instance.
+type InstanceIs struct {
+	ID policy.InstanceID
+	// Told: it was told to go (target lifecycle state, or a Spot notice).
+	Told bool
+	// Gone: EC2 terminated it, for good.
+	Gone bool
+}
+
+// EtcdStarted: an etcd process came up with an identity; New for the first start
+// of a first cluster. EtcdEnded: it ended.
+type EtcdStarted struct {
+	Instance policy.InstanceID
+	Member   policy.MemberID
+	Cluster  policy.ClusterID
+	New      bool
+}
+
+// EtcdEnded: see EtcdStarted.
+type EtcdEnded struct{ Instance policy.InstanceID }
+
+// HookOpened: a lifecycle hook waits for an instance's agent.
+type HookOpened struct {
+	Instance   policy.InstanceID
+	Transition policy.Transition
+}
+
+// HookEnded: it waits no more: completed with a result, or expired.
+type HookEnded struct {
+	Instance   policy.InstanceID
+	Transition policy.Transition
+	Expired    bool
+	// Able: through all of the last minutes before the expiry the agent ran and
+	// AWS answered, so that it had every chance.
+	Able bool
+	// Last: its member was the last voter of a group that wants instances, which
+	// never leaves (design.md section 4).
+	Last bool
+}
+
+// Elected: a member became leader with a log up to Index, of which entries up to
+// Acked had been acknowledged to clients.
+type Elected struct {
+	Cluster      policy.ClusterID
+	Member       policy.MemberID
+	Index, Acked uint64
+}
+
+// Settled tells, after the last fault and a long time, what is still not as it
+// should be; empty: all is well.
+type Settled struct{ Wrong []string }
+
+func (Began) event()       {}
+func (Applied) event()     {}
+func (ClusterIs) event()   {}
+func (InstanceIs) event()  {}
+func (EtcdStarted) event() {}
+func (EtcdEnded) event()   {}
+func (HookOpened) event()  {}
+func (HookEnded) event()   {}
+func (Elected) event()     {}
+func (Settled) event()     {}
