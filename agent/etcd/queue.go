@@ -68,6 +68,7 @@ type queueing struct {
 
 	looked  bool
 	waiting target    // what was watched last
+	changed bool      // the watch saw it change
 	renewed time.Time // when the lease was last known to live
 }
 
@@ -94,10 +95,12 @@ func (q *queueing) round(ctx context.Context) error {
 		return err
 	}
 	now := q.target(seen)
-	if q.looked && now != q.waiting || !q.looked && now.key == "" {
+	// Also when all is again as it was: a slot that was taken and given back
+	// between two looks is news to who found it taken.
+	if q.changed || q.looked && now != q.waiting || !q.looked && now.key == "" {
 		q.poke()
 	}
-	q.looked, q.waiting = true, now
+	q.looked, q.waiting, q.changed = true, now, false
 	return q.wait(ctx, via, now, seen.rev)
 }
 
@@ -205,6 +208,7 @@ func (q *queueing) wait(ctx context.Context, via string, t target, rev int64) er
 	// A leaderless member ends the watch instead of staying silent.
 	for resp := range e.cl.Watch(clientv3.WithRequireLeader(wctx), t.key, clientv3.WithRev(rev+1)) {
 		if len(resp.Events) > 0 {
+			q.changed = true
 			return nil
 		}
 		if err := resp.Err(); err != nil && wctx.Err() == nil {

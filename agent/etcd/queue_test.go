@@ -80,15 +80,27 @@ func testLeavingFirst(t *testing.T, lt *lockTest) {
 	if err := a.TakeSlot(ctx, rebooting, 1, cluster); err == nil || Classify(err) != Refused {
 		t.Fatalf("reboot ahead of who leaves: %v", err)
 	}
-	// a was at the head at first and watched the holder; what it waits for now
-	// it learns by its next look. Leaving queues are not its key to watch.
+	// a was at the head at first: it was told so, and watches the holder. Leaving
+	// queues are not its key to watch.
+	eventually(t, "a is told that it is its turn", func() bool { return aPokes.Load() == 1 })
 	must(t, b.TakeSlot(ctx, policy.HoldLeaving, 2, cluster))
-	eventually(t, "a saw the slot taken", func() bool { return aPokes.Load() > 0 })
+	eventually(t, "a saw the slot taken", func() bool { return aPokes.Load() == 2 })
 	must(t, stop())
 	before := aPokes.Load()
 	must(t, a.ReleaseHold(ctx, 0, lockOf(t, a).Holders[0].Revision))
 	eventually(t, "a is woken", func() bool { return aPokes.Load() > before })
 	must(t, a.TakeSlot(ctx, rebooting, 1, cluster))
+	eventually(t, "a saw its own hold", func() bool { return aPokes.Load() > before+1 })
+
+	// Taken and given back at once, perhaps between two looks: still news.
+	c := lt.client(t, "i-c")
+	cPokes, _ := queued(t, c, rebooting)
+	must(t, a.ReleaseHold(ctx, 0, lockOf(t, a).Holders[0].Revision))
+	eventually(t, "c is woken", func() bool { return cPokes.Load() > 0 })
+	before = cPokes.Load()
+	must(t, b.TakeSlot(ctx, policy.HoldLeaving, 2, cluster))
+	must(t, b.ReleaseHold(ctx, 0, lockOf(t, b).Holders[0].Revision))
+	eventually(t, "c is woken again", func() bool { return cPokes.Load() > before })
 }
 
 // A place whose lease is lost is taken anew; leaving revokes the lease.
