@@ -21,6 +21,7 @@ const (
 	spotEvery    = 5 * time.Second
 	unitEvery    = 30 * time.Second // beside the signals, which come at once
 	watchRetry   = 5 * time.Second
+	groupHistory = 2 * time.Minute // two polls of the steward
 	etcdTimeout  = 3 * time.Second
 	probeTimeout = time.Second
 	peerTimeout  = time.Second
@@ -289,11 +290,11 @@ func (a *Agent) probeLocal(ctx context.Context, url string) {
 // observePeers reads every other agent whose address is known.
 func (a *Agent) observePeers(ctx context.Context) {
 	v := a.board.snapshot()
+	v.Now = a.now()
 	hosts := peerHosts(v)
 	a.board.mu.Lock()
 	for id := range a.board.view.Peers {
-		_, listed := v.Group.Value.Find(id)
-		if _, ok := hosts[id]; !ok && !listed {
+		if _, ok := hosts[id]; !ok {
 			delete(a.board.view.Peers, id)
 		}
 	}
@@ -342,9 +343,13 @@ func peerHosts(v policy.View) map[policy.InstanceID]string {
 			hosts[id] = host
 		}
 	}
-	for id, i := range v.Instances.Value {
-		if i.State != policy.InstanceTerminated && i.State != policy.InstanceNotFound {
-			add(id, i.Address)
+	// Where the cluster is known and nobody watches the group any more, its list is
+	// history: instances in it that are no members have long gone or never joined.
+	if !v.Members.Known() || v.Now.Sub(v.Group.At) <= groupHistory {
+		for id, i := range v.Instances.Value {
+			if i.State != policy.InstanceTerminated && i.State != policy.InstanceNotFound {
+				add(id, i.Address)
+			}
 		}
 	}
 	for _, m := range v.Members.Value.Members {
@@ -378,6 +383,7 @@ func (a *Agent) endpoints() []string {
 		return a.opts.Endpoints
 	}
 	v := a.board.snapshot()
+	v.Now = a.now()
 	var out []string
 	add := func(u string) {
 		if u != "" && u != v.Self.ClientURL && !slices.Contains(out, u) {

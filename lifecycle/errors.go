@@ -125,3 +125,6 @@ func noActiveAction(api smithy.APIError) bool {
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)
 }
+
+// Permission is the missing right, for whoever does not know this package.
+func (e *MissingPermission) Permission() string { return e.Action }
