@@ -66,6 +66,7 @@ type Agent struct {
 	state     policy.State
 	seq       uint64
 	said      map[policy.Concern]policy.Reason
+	warned    map[string]string
 	endpointN []string // what was last written to the record
 }
 
@@ -195,6 +196,7 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 // say logs every concern whose reason changed, and tells systemd the gist.
 func (a *Agent) say(p *Pass) {
 	changed := false
+	a.warn(p.Decision.Warnings)
 	for _, c := range policy.Concerns() {
 		ver := p.Decision.Verdicts[c]
 		if a.said[c] == ver.Reason {
@@ -214,6 +216,23 @@ func (a *Agent) say(p *Pass) {
 		a.notify("status", a.parts.Notify.Status(fmt.Sprintf("leave: %s; steward: %s; join: %s",
 			v[policy.ConcernLeave].Reason, v[policy.ConcernSteward].Reason, v[policy.ConcernJoin].Reason)))
 	}
+}
+
+// warn logs each warning when it appears and when it is gone.
+func (a *Agent) warn(ws []policy.Warning) {
+	now := make(map[string]string, len(ws))
+	for _, w := range ws {
+		now[w.Name] = w.Detail
+		if _, ok := a.warned[w.Name]; !ok {
+			a.log.Warn("warning", "warning", w.Name, "detail", w.Detail)
+		}
+	}
+	for name := range a.warned {
+		if _, ok := now[name]; !ok {
+			a.log.Info("warning is over", "warning", name)
+		}
+	}
+	a.warned = now
 }
 
 // keepEndpoints writes the members' client URLs down when they changed, so that a

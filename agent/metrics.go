@@ -27,6 +27,7 @@ type metrics struct {
 	deadline   prometheus.Gauge
 	heartbeats *prometheus.CounterVec
 	peers      *prometheus.GaugeVec
+	warnings   *prometheus.GaugeVec
 	lastPass   prometheus.Gauge
 	passes     prometheus.Counter
 	passTime   prometheus.Histogram
@@ -70,6 +71,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		deadline:   gauge("hook_deadline_seconds", "Seconds until the open hook's last acknowledged heartbeat runs out; 0 when none is open."),
 		heartbeats: counters("hook_heartbeats_total", "Lifecycle hook heartbeats, by outcome.", "result"),
 		peers:      gauges("peers", "Other agents, by whether they answer.", "state"),
+		warnings:   gauges("warning", "1 for each warning that stands.", "name"),
 		lastPass:   gauge("last_pass_timestamp_seconds", "When the loop last decided, in Unix time."),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "quorumd_action_seconds",
 			Help: "How long actions took.", Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10, 60}}, []string{"action"}),
@@ -87,6 +89,10 @@ func (m *metrics) pass(p *Pass, took time.Duration) {
 	m.passTime.Observe(took.Seconds())
 	m.lastPass.Set(float64(p.At.UnixNano()) / 1e9)
 	m.decided(p.Decision)
+	m.warnings.Reset()
+	for _, w := range p.Decision.Warnings {
+		m.warnings.WithLabelValues(w.Name).Set(1)
+	}
 	v := p.View
 	m.cluster(v, p.Decision.Steward)
 	m.locked(v)

@@ -137,6 +137,9 @@ func fromDecision(v policy.View, d policy.Decision, sequence uint64) Decision {
 			out.Concerns = append(out.Concerns, Verdict{Concern: string(c), Reason: string(ver.Reason), Detail: words(ver.Detail)})
 		}
 	}
+	for _, w := range d.Warnings {
+		out.Warnings = append(out.Warnings, Warning{Name: w.Name, Detail: words(w.Detail)})
+	}
 	if f := v.InFlight; f != nil {
 		out.InFlight = &InFlight{Action: f.Action.Kind(), Started: f.Started}
 	}

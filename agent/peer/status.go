@@ -169,6 +169,8 @@ type Decision struct {
 	// Steward: this agent does the cluster-wide work.
 	Steward  bool      `json:"steward"`
 	Concerns []Verdict `json:"concerns"`
+	// Warnings are what an operator should look at, though nothing rests on them.
+	Warnings []Warning `json:"warnings,omitempty"`
 	// InFlight is the action under way, also one of an earlier pass.
 	InFlight *InFlight `json:"in_flight,omitempty"`
 	Receipts []Receipt `json:"receipts,omitempty"`
@@ -179,6 +181,12 @@ type Verdict struct {
 	Concern string `json:"concern"`
 	Reason  string `json:"reason"`
 	Detail  string `json:"detail,omitempty"`
+}
+
+// Warning is what an operator should look at.
+type Warning struct {
+	Name   string `json:"name"`
+	Detail string `json:"detail"`
 }
 
 // InFlight is an action under way.

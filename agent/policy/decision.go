@@ -57,6 +57,8 @@ type Decision struct {
 	Wants   [NumSources]bool
 	// Steward: this agent does the cluster-wide work.
 	Steward bool
+	// Warnings are what an operator should look at; no decision depends on them.
+	Warnings []Warning
 }
 
 // Source is where a fact comes from: what one observer observes.
@@ -95,6 +97,8 @@ type State struct {
 	LaunchingSince time.Time
 	// NotServingSince is since when this node, told to go, has not been seen to serve.
 	NotServingSince time.Time
+	// CapacitySince is since when the voters are not as many as the group wants.
+	CapacitySince time.Time
 	// QueuedSince is when this node first wanted the disruption lock.
 	QueuedSince time.Time
 }

@@ -43,6 +43,7 @@ func Next(cfg Config, st State, v View) (State, Decision) {
 		}
 		d.Verdicts[c.name] = ver
 	}
+	d.Warnings = p.warnings()
 	d.Expires, d.Wants = p.expires, p.wants
 	for _, t := range p.expires {
 		d.Stale = earlier(d.Stale, t)
@@ -177,6 +178,14 @@ func (p *pass) healthy(m Member, maxAge time.Duration) bool {
 	h := p.v.Health[m.ID]
 	return !m.Learner && fresh(p, SourceHealth, h, maxAge) && h.Value.Serves && !h.Value.Learner &&
 		h.Value.Member == m.ID && h.Value.Cluster == p.list.Cluster && !h.Value.Corrupt
+}
+
+// failing reports whether a voter is positively seen not to serve: it never
+// started, or the newest probe failed, or said so.
+func (p *pass) failing(m Member) bool {
+	h := p.v.Health[m.ID]
+	return len(m.ClientURLs) == 0 || h.Err != "" ||
+		(fresh(p, SourceHealth, h, p.cfg.StaleAfter) && !p.healthy(m, p.cfg.StaleAfter))
 }
 
 // voters counts the voters of the list, and the healthy ones among those that

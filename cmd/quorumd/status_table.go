@@ -30,6 +30,9 @@ func (u *ui) report(r report) error {
 	if err := table(u.out, []string{"CONCERN", "REASON", "DETAIL"}, rows); err != nil {
 		return err
 	}
+	for _, w := range r.Self.Decision.Warnings {
+		fmt.Fprintf(u.out, "%s: %s: %s\n", u.paint(red, "warning"), clean(w.Name), clean(w.Detail))
+	}
 	u.receipts(r.Self)
 	fmt.Fprintln(u.out)
 	u.lock(r.Self)
