@@ -75,10 +75,11 @@ func (w *Writer) Acked() int {
 	return len(w.acked)
 }
 
-// Stall is the longest time without an acknowledgement that overlaps from..to: as
-// an application feels it, so with its beginning before from, and with its end
-// after to if it has one by now. Before the first acknowledgement there is none.
-// The pause between two writes is part of it.
+// Stall is the longest time that a write took which overlaps from..to, from the
+// moment when it was due (the pause after the acknowledgement of the one before)
+// until one was acknowledged, tries that were given up included. As an application
+// feels it, so with its beginning before from, and with its end after to if it has
+// one by now. Before the first acknowledgement there is none.
 func (w *Writer) Stall(from, to time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -94,7 +95,7 @@ func (w *Writer) Stall(from, to time.Time) time.Duration {
 			next = w.times[i+1]
 		}
 		if next.After(from) {
-			longest = max(longest, next.Sub(w.times[i]))
+			longest = max(longest, next.Sub(w.times[i])-max(w.cfg.Pause, 0))
 		}
 	}
 	return longest
