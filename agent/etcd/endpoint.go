@@ -116,9 +116,9 @@ func (e *endpoint) do(ctx context.Context, bound time.Duration, f func(context.C
 	case err == nil:
 		return nil
 	case e.refusal != nil && e.refusal.seen.Load() && status.Code(err) == codes.Unavailable:
-		return fmt.Errorf("%s: %w", e.url, &CannotTellError{fmt.Errorf("connection closed after the tls handshake: %w", err)})
+		return &endpointError{e.url, &CannotTellError{fmt.Errorf("connection closed after the tls handshake: %w", err)}}
 	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: no answer within %s: %w", e.url, bound, err)
+		return &endpointError{e.url, fmt.Errorf("no answer within %s: %w", bound, err)}
 	}
 	return fmt.Errorf("%s: %w", e.url, err)
 }

@@ -147,3 +147,19 @@ func TestEndpoints(t *testing.T) {
 		t.Error("DialContext was not used")
 	}
 }
+
+// TestAttemptsError: what several endpoints say alike is said once, and what gRPC
+// wraps around "connection refused" is left out.
+func TestAttemptsError(t *testing.T) {
+	refused := status.Error(codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.9:1: connect: connection refused"`)
+	err := joined([]error{
+		&endpointError{"http://a:1", rpctypes.ErrUnhealthy},
+		&endpointError{"http://b:1", rpctypes.ErrUnhealthy},
+		&endpointError{"http://c:1", refused},
+		errNoEndpoints,
+	})
+	want := "http://a:1, http://b:1: etcdserver: unhealthy cluster; http://c:1: connection refused; no endpoint of a member is known"
+	if err.Error() != want {
+		t.Errorf("got  %s\nwant %s", err, want)
+	}
+}

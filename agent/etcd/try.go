@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // read asks one endpoint after another until one answers. The next one is also
@@ -105,6 +109,29 @@ func (c *Client) through(ctx context.Context, url string, bound time.Duration, f
 	return err
 }
 
+// endpointError is what one endpoint said, or that it said nothing.
+type endpointError struct {
+	url string
+	err error
+}
+
+func (e *endpointError) Error() string { return e.url + ": " + reason(e.err) }
+func (e *endpointError) Unwrap() error { return e.err }
+
+// reason is an error's text without gRPC's wrapping, which says "connection
+// refused" in two hundred characters.
+func reason(err error) string {
+	text := err.Error()
+	var st interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &st) || st.GRPCStatus().Code() != codes.Unavailable {
+		return text
+	}
+	if i := strings.LastIndex(text, "connect: "); i >= 0 {
+		return strings.Trim(text[i+len("connect: "):], `"`)
+	}
+	return text
+}
+
 // joined makes one error of the attempts', on one line.
 func joined(errs []error) error {
 	if len(errs) == 1 {
@@ -116,15 +143,29 @@ func joined(errs []error) error {
 // attemptsError is what every endpoint that was asked said.
 type attemptsError struct{ errs []error }
 
+// Error says each thing once, with the endpoints that said it.
 func (e *attemptsError) Error() string {
-	s := ""
-	for i, err := range e.errs {
-		if i > 0 {
-			s += "; "
+	var said []string
+	by := map[string][]string{}
+	for _, err := range e.errs {
+		text, url := err.Error(), ""
+		if ee := (*endpointError)(nil); errors.As(err, &ee) && ee.Error() == text {
+			text, url = reason(ee.err), ee.url
 		}
-		s += err.Error()
+		if _, ok := by[text]; !ok {
+			said = append(said, text)
+			by[text] = nil
+		}
+		if url != "" {
+			by[text] = append(by[text], url)
+		}
 	}
-	return s
+	for i, text := range said {
+		if urls := by[text]; len(urls) > 0 {
+			said[i] = strings.Join(urls, ", ") + ": " + text
+		}
+	}
+	return strings.Join(said, "; ")
 }
 
 func (e *attemptsError) Unwrap() []error { return e.errs }
