@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,49 +27,96 @@ import (
 // knows everything and waits for nothing but etcd does what agents have to find
 // out: that is the least time that etcd itself needs.
 type bare struct {
-	etcd  string
-	dir   string
-	alive []*bareMember
-	made  int
+	etcd string
+	dir  string
+	made int
+
+	mu    sync.Mutex
+	alive []*bareMember // oldest first
 }
 
 type bareMember struct {
 	name         string
 	client, peer string // URLs
 	cmd          *exec.Cmd
+	started      time.Time
 }
 
 // asksAgain is how often the script asks etcd again for what it refused.
 const asksAgain = 20 * time.Millisecond
 
-func (b *bench) replaceBare(ctx context.Context, size int) (seconds []float64, err error) {
+// replaceBare gives the time of each replacement, and beside it how long each new
+// member took from its start until it served clients. The script does not wait for
+// that: etcd serves only once it has published itself, and when the snapshot that
+// it begins with holds that publication already, it waits 7 s for it in vain
+// before it tries again.
+func (b *bench) replaceBare(ctx context.Context, size int) (seconds, serves []float64, err error) {
 	// Children die with the thread that made them (Pdeathsig), so with this one.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	dir, err := os.MkdirTemp("", "quorumd-bare-")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c := &bare{etcd: b.bin.Etcd, dir: dir}
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
 	defer func() { err = errors.Join(err, c.close()) }()
 	if err := c.bootstrap(ctx, size); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	w := fleet.StartWriter(fleet.WriterConfig{Endpoints: c.urls, Client: hosts.Client, Pause: writePause, Timeout: writeTimeout})
+	defer w.Stop()
+	serves = make([]float64, size)
 	if err := leaveAlone(ctx, quiet); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, old := range append([]*bareMember{}, c.alive...) {
+	for _, old := range slices.Clone(c.alive) {
 		began := time.Now()
 		bounded, cancel := context.WithTimeout(ctx, time.Minute)
-		err := c.replace(bounded, old)
+		m, err := c.replace(bounded, old)
 		cancel()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		i := len(seconds)
+		watching.Go(func() { serves[i] = c.untilServes(ctx, m).Seconds() })
 		seconds = append(seconds, time.Since(began).Seconds())
 		b.say("replace: %d bare nodes: %s replaced after %.2fs", size, old.name, time.Since(began).Seconds())
 	}
-	return seconds, nil
+	watching.Wait()
+	return seconds, serves, b.checkWrites(ctx, c.urls(), w)
+}
+
+// urls are the client URLs of those that live.
+func (c *bare) urls() (urls []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.alive {
+		urls = append(urls, m.client)
+	}
+	return urls
+}
+
+// untilServes is the time from a member's start to its first linearizable read, or
+// to the end of ctx.
+func (c *bare) untilServes(ctx context.Context, m *bareMember) time.Duration {
+	client, err := hosts.Client(m.client)
+	if err != nil {
+		return 0
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_ = fleet.Until(ctx, asksAgain, "a member to serve", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := client.Get(ctx, "serves")
+		return err
+	}) // else the time says it
+	return time.Since(m.started)
 }
 
 func (c *bare) bootstrap(ctx context.Context, size int) error {
@@ -94,10 +143,10 @@ func (c *bare) bootstrap(ctx context.Context, size int) error {
 
 // replace brings one member in, then takes one out: what a group does that
 // replaces at once.
-func (c *bare) replace(ctx context.Context, old *bareMember) error {
+func (c *bare) replace(ctx context.Context, old *bareMember) (*bareMember, error) {
 	m, err := c.newMember()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var id uint64
 	var initial []string
@@ -116,18 +165,18 @@ func (c *bare) replace(ctx context.Context, old *bareMember) error {
 		}
 		return nil
 	}); err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.start(m, "existing", initial); err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.ask(ctx, "the learner to be promoted", func(ctx context.Context, client *clientv3.Client) error {
 		_, err := client.MemberPromote(ctx, id)
 		return err
 	}); err != nil {
-		return err
+		return nil, err
 	}
-	return c.remove(ctx, old, id)
+	return m, c.remove(ctx, old, id)
 }
 
 // remove moves leadership away, if old has it, then removes and stops old.
@@ -147,12 +196,9 @@ func (c *bare) remove(ctx context.Context, old *bareMember, heir uint64) error {
 			return err
 		}
 	}
-	for i, m := range c.alive {
-		if m == old {
-			c.alive = append(c.alive[:i:i], c.alive[i+1:]...)
-			break
-		}
-	}
+	c.mu.Lock()
+	c.alive = slices.DeleteFunc(slices.Clone(c.alive), func(m *bareMember) bool { return m == old })
+	c.mu.Unlock()
 	defer stop(old)
 	return c.ask(ctx, "a member to be removed", func(ctx context.Context, client *clientv3.Client) error {
 		_, err := client.MemberRemove(ctx, id)
@@ -162,10 +208,8 @@ func (c *bare) remove(ctx context.Context, old *bareMember, heir uint64) error {
 
 // ask asks the living members until they do it.
 func (c *bare) ask(ctx context.Context, what string, f func(context.Context, *clientv3.Client) error) error {
-	var urls []string
-	for _, m := range c.alive[:max(1, len(c.alive)-1)] { // the last may be a learner, which answers little
-		urls = append(urls, m.client)
-	}
+	urls := c.urls()
+	urls = urls[:max(1, len(urls)-1)] // the last may be a learner, which answers little
 	client, err := hosts.Client(urls...)
 	if err != nil {
 		return err
@@ -199,9 +243,12 @@ func (c *bare) start(m *bareMember, state string, initial []string) error {
 		"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer,
 		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", state, "--log-level", "error")
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	m.started = time.Now()
 	if err := m.cmd.Start(); err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.alive = append(c.alive, m)
 	return nil
 }

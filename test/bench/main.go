@@ -30,7 +30,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -130,6 +132,7 @@ func newRoot() *cobra.Command {
 type bench struct {
 	options
 	bin      hosts.Binaries
+	fleets   int // launched so far
 	progress io.Writer
 	results  []result
 }
@@ -171,7 +174,12 @@ func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.progress, format
 
 // launch makes a fleet that has settled. The caller closes it.
 func (b *bench) launch(ctx context.Context, size int) (*hosts.Fleet, error) {
-	f, err := hosts.New(hosts.Config{Binaries: b.bin, Logs: b.logs})
+	b.fleets++
+	logs := b.logs
+	if logs != "" { // instance ids repeat from fleet to fleet
+		logs = filepath.Join(logs, strconv.Itoa(b.fleets))
+	}
+	f, err := hosts.New(hosts.Config{Binaries: b.bin, Logs: logs})
 	if err != nil {
 		return nil, err
 	}

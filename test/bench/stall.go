@@ -69,7 +69,7 @@ func measureStall(ctx context.Context, b *bench) (err error) {
 	b.add("stall", "longest write, leader's etcd killed", "ms", killed)
 	b.add("stall", "longest write, leader's node leaves", "ms", left)
 	b.add("stall", "how many times shorter", "x", ratio).atLeast(50)
-	return b.checkWrites(ctx, f, w)
+	return b.checkWrites(ctx, f.Endpoints(), w)
 }
 
 // stall is the longest time without an acknowledged write while something happens
@@ -107,9 +107,9 @@ func (b *bench) killAndBack(ctx context.Context, f *hosts.Fleet, id string) erro
 }
 
 // checkWrites makes sure that speed was not bought with losses.
-func (b *bench) checkWrites(ctx context.Context, f *hosts.Fleet, w *fleet.Writer) error {
+func (b *bench) checkWrites(ctx context.Context, endpoints []string, w *fleet.Writer) error {
 	w.Stop()
-	client, err := hosts.Client(f.Endpoints()...)
+	client, err := hosts.Client(endpoints...)
 	if err != nil {
 		return err
 	}
@@ -117,6 +117,6 @@ func (b *bench) checkWrites(ctx context.Context, f *hosts.Fleet, w *fleet.Writer
 	if err := w.Check(ctx, client); err != nil {
 		return err
 	}
-	b.say("stall: all %d acknowledged writes read back", w.Acked())
+	b.say("all %d acknowledged writes read back", w.Acked())
 	return nil
 }
