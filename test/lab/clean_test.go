@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quorumd/quorumd/test/fleet"
 )
 
 // leftovers lists every trace of a lab on the machine.
@@ -84,7 +86,7 @@ func TestCrash(t *testing.T) {
 	ctx := within(t, 2*time.Minute)
 	for _, signal := range []os.Signal{os.Kill, os.Interrupt} {
 		id, dir := crash(t, ctx, signal)
-		err := Until(ctx, 50*time.Millisecond, "the watcher to clean up", func(context.Context) error {
+		err := fleet.Until(ctx, 50*time.Millisecond, "the watcher to clean up", func(context.Context) error {
 			if left := leftovers(t, id, dir); len(left) > 0 {
 				return errors.New(strings.Join(left, "\n"))
 			}

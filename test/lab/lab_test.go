@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
+	"github.com/quorumd/quorumd/test/fleet"
 	"github.com/quorumd/quorumd/units"
 )
 
@@ -278,7 +279,7 @@ func TestEtcd(t *testing.T) {
 	// One of three without power: the others go on, and it comes back.
 	h := l.Hosts()[0]
 	h.PowerOff()
-	if err := Until(ctx, 100*time.Millisecond, "a write by two of three", func(ctx context.Context) error {
+	if err := fleet.Until(ctx, 100*time.Millisecond, "a write by two of three", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
 		_, err := client.Put(ctx, "a", "2")

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/quorumd/quorumd/test/fleet"
 )
 
 // Boot switches the host on and returns at once.
@@ -56,7 +58,7 @@ func (h *Host) WaitBooted(ctx context.Context) error {
 	if _, err := h.wait(ctx, "boot to begin", func(s hostState) bool { return s.leader != 0 }); err != nil {
 		return err
 	}
-	return Until(ctx, 20*time.Millisecond, h.name+": systemd to take commands", func(ctx context.Context) error {
+	return fleet.Until(ctx, 20*time.Millisecond, h.name+": systemd to take commands", func(ctx context.Context) error {
 		out, _ := h.Exec(ctx, "systemctl", "is-system-running") // exit 1 for all but "running"
 		switch state := string(bytes.TrimSpace(out)); state {
 		case "starting", "running", "degraded", "maintenance", "stopping":

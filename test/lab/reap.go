@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/quorumd/quorumd/test/fleet"
 )
 
 // Every lab has a directory here, named by its prefix, wherever its checkout is:
@@ -164,13 +166,13 @@ func killHosts(ctx context.Context, id string) error {
 		}
 		return nil
 	}
-	if Until(soft, 20*time.Millisecond, "hosts to end", gone) == nil {
+	if fleet.Until(soft, 20*time.Millisecond, "hosts to end", gone) == nil {
 		return nil
 	}
 	for _, pid := range nspawns(id) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	return Until(ctx, 20*time.Millisecond, "hosts to end", gone)
+	return fleet.Until(ctx, 20*time.Millisecond, "hosts to end", gone)
 }
 
 // nspawns finds the lab's nspawn processes by the machine name they were given.
@@ -236,7 +238,7 @@ func removeNamespaces(ctx context.Context, id string) (err error) {
 // told its children to) and removes them, deepest first, once they are empty: a
 // killed process leaves its group only when it is gone altogether.
 func removeCgroups(ctx context.Context, id string) error {
-	return Until(ctx, 20*time.Millisecond, "cgroups to empty", func(context.Context) (err error) {
+	return fleet.Until(ctx, 20*time.Millisecond, "cgroups to empty", func(context.Context) (err error) {
 		for _, root := range []string{"", "systemd", "unified"} {
 			top := filepath.Join("/sys/fs/cgroup", root, id)
 			var groups []string
