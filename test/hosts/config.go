@@ -34,6 +34,13 @@ type Config struct {
 	// EtcdRestart is RestartSec= of etcd-member.service; default 10 s, as shipped.
 	EtcdRestart time.Duration
 
+	// Answered is told of every call to AWS and to etcd that succeeded, before its
+	// caller hears of it, and says whether the caller ever shall. It may kill the
+	// caller: then that dies between an effect and its receipt, exactly. With it, a
+	// proxy stands before AWS and before each etcd's client port. Calls come at the
+	// same time.
+	Answered func(Answer) (forward bool)
+
 	Log *slog.Logger // of the hosts themselves; default: discard
 }
 

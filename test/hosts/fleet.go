@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -33,6 +34,9 @@ type Fleet struct {
 	net    subnet
 	ports  ports
 	awsURL string
+
+	front   *http.Server // before AWS, with Config.Answered
+	serving sync.WaitGroup
 
 	mu        sync.Mutex
 	hosts     map[string]*Host // by instance id, those of the past included
@@ -85,8 +89,14 @@ func (f *Fleet) start() (err error) {
 	if err != nil {
 		return err
 	}
-	f.awsURL, err = cloud.Serve(ln)
-	return err
+	if f.cfg.Answered == nil {
+		f.awsURL, err = cloud.Serve(ln)
+		return err
+	}
+	f.front = &http.Server{Handler: f.tellAWS(cloud.Handler()), ReadHeaderTimeout: 10 * time.Second}
+	f.awsURL = "http://" + ln.Addr().String()
+	f.serving.Go(func() { _ = f.front.Serve(ln) }) // its end is Close's doing
+	return nil
 }
 
 // Client of etcd; the caller closes it.
@@ -111,6 +121,10 @@ func (f *Fleet) Close() error {
 	}
 	for _, h := range f.Hosts() {
 		h.powerOff()
+	}
+	if f.front != nil {
+		err = errors.Join(err, f.front.Close())
+		f.serving.Wait()
 	}
 	if f.mine {
 		err = errors.Join(err, os.RemoveAll(f.cfg.Dir))

@@ -40,6 +40,7 @@ type Host struct {
 	mu      sync.Mutex
 	machine *fakesystemd.Host // nil while it is off
 	logs    []*os.File
+	proxy   *proxy // before its etcd, with Config.Answered
 }
 
 // ClientURL is where its etcd serves clients.
@@ -155,6 +156,14 @@ func (h *Host) boot() (err error) {
 	if _, err := h.systemdDirs().WriteDropIn(guard); err != nil {
 		return err
 	}
+	if h.fleet.cfg.Answered != nil {
+		if _, err := h.systemdDirs().WriteDropIn(h.listenBehind()); err != nil {
+			return err
+		}
+		if h.proxy, err = h.fleet.newProxy(h); err != nil {
+			return err
+		}
+	}
 	h.machine, err = fakesystemd.New(fakesystemd.HostConfig{Dir: h.Dir, Units: spec, Log: h.fleet.cfg.Log.With("host", h.ID)})
 	if err != nil {
 		return err
@@ -219,6 +228,10 @@ func (h *Host) offLocked() {
 		h.machine.PowerOff()
 	}
 	h.machine = nil
+	if h.proxy != nil {
+		h.proxy.close()
+		h.proxy = nil
+	}
 	for _, f := range h.logs {
 		f.Close()
 	}

@@ -13,13 +13,15 @@ import (
 
 // ports are the same on every host, as in production: agents find each other by
 // EC2's address and their own configured ports.
-type ports struct{ client, peer, metrics, agentPeer, agentMetrics int }
+//
+// behind is where etcd listens when a proxy has its client port.
+type ports struct{ client, peer, metrics, agentPeer, agentMetrics, behind int }
 
 func (p *ports) each() []*int {
-	return []*int{&p.client, &p.peer, &p.metrics, &p.agentPeer, &p.agentMetrics}
+	return []*int{&p.client, &p.peer, &p.metrics, &p.agentPeer, &p.agentMetrics, &p.behind}
 }
 
-var usualPorts = ports{client: 2379, peer: 2380, metrics: 2381, agentPeer: 2382, agentMetrics: 9382}
+var usualPorts = ports{client: 2379, peer: 2380, metrics: 2381, agentPeer: 2382, agentMetrics: 9382, behind: 2378}
 
 // subnet is 127.x.y.0/24: .1 is AWS, hosts are .11 and up.
 type subnet [2]byte
