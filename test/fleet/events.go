@@ -32,6 +32,26 @@ func (o *Observer) Over() {
 	o.over = true
 }
 
+// Excuse says that the machine of an instance may end while its member is still
+// listed: it had no time to leave, or nobody was there to let it.
+func (o *Observer) Excuse(instance string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.excused == nil {
+		o.excused = map[string]bool{}
+	}
+	o.excused[instance] = true
+}
+
+// excuses reports whether an instance need not be out of the member list. Where the
+// group wants no instances, there is nobody who could take it out.
+func (o *Observer) excuses(instance string) bool {
+	g, _ := o.Cloud.Group(o.Group)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.excused[instance] || g.Desired == 0
+}
+
 func (o *Observer) judge() func(fakeaws.Event) {
 	told := map[string]bool{} // to go, by the group, while its machine still ran
 	return func(e fakeaws.Event) {
@@ -45,7 +65,7 @@ func (o *Observer) judge() func(fakeaws.Event) {
 				inst, _ := o.Cloud.Instance(e.Instance)
 				return m.Votes(e.Instance) || !inst.NoticeAt.IsZero() // told to go since: we look too late
 			}
-		case e.Kind == fakeaws.BecameShuttingDown && told[e.Instance]: // else lost: its member goes after it
+		case e.Kind == fakeaws.BecameShuttingDown && told[e.Instance] && !o.excuses(e.Instance): // else lost: its member goes after it
 			ok = func(m Members) bool { return m[e.Instance] == nil }
 		default:
 			return

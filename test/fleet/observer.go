@@ -31,6 +31,7 @@ type Observer struct {
 	clusterID uint64 // of the first cluster seen: no other may ever be
 	broken    []error
 	over      bool
+	excused   map[string]bool
 }
 
 // Instances that the group lists, oldest first, whatever their state.
@@ -187,6 +188,13 @@ func (o *Observer) CheckCluster(id uint64) error {
 	err := fmt.Errorf("cluster %x, but there was %x", id, o.clusterID)
 	o.broken = append(o.broken, err)
 	return err
+}
+
+// Anew says that the cluster is gone for good and another may come in its place.
+func (o *Observer) Anew() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.clusterID = 0
 }
 
 // Cluster is the id of the one cluster, 0 before it was first seen.

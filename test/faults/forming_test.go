@@ -1,0 +1,223 @@
+//go:build faults && linux
+
+package faults
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/quorumd/quorumd/lifecycle/fakeaws"
+	"github.com/quorumd/quorumd/test/hosts"
+)
+
+// changeAt waits for the first line with a reason while a group of three forms, and
+// then changes what the group wants.
+func (w *world) changeAt(reason string, desired int) error {
+	seen := make(chan struct{}, 1)
+	defer w.Follow(func(l hosts.Line) {
+		if l.Msg == hosts.Acting && l.Reason == reason {
+			select {
+			case seen <- struct{}{}:
+			default:
+			}
+		}
+	})()
+	if err := w.Launch(3); err != nil {
+		return err
+	}
+	select {
+	case <-seen:
+		return w.Scale(desired)
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx)
+	}
+}
+
+func growWhileForming(reason string) func(*world) error {
+	return func(w *world) error { return w.changeAt(reason, 5) }
+}
+
+func shrinkWhileForming(w *world) error { return w.changeAt("PromiseFirst", 2) }
+
+// The third machine boots later than the others: there is no cluster without it.
+func oneLate(w *world) error {
+	if err := w.Launch(3); err != nil {
+		return err
+	}
+	if err := w.await("three machines", func() error {
+		if n := len(w.Hosts()); n != 3 {
+			return fmt.Errorf("%d are on", n)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	late := w.Hosts()[2]
+	if err := w.PowerOff(late.ID); err != nil {
+		return err
+	}
+	if err := w.holds(10*time.Second, func() error {
+		for _, h := range w.Hosts() {
+			if m := h.Machine(); m != nil && m.UnitPID(hosts.EtcdUnit) != 0 {
+				return fmt.Errorf("etcd runs on %s without %s", h.ID, late.ID)
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return w.PowerOn(late.ID)
+}
+
+// wiped empties a machine's disk while it is off: all of it, or only etcd's data,
+// with the drop-in of another time, that names members that there never were.
+func wiped(all bool) func(*world) error {
+	return func(w *world) error {
+		ids, _, err := w.followers()
+		if err != nil {
+			return err
+		}
+		h := w.Host(ids[0])
+		before, err := w.Members(w.ctx)
+		if err != nil {
+			return err
+		}
+		if err := w.PowerOff(h.ID); err != nil {
+			return err
+		}
+		if err := empty(h.DataDir()); err != nil {
+			return err
+		}
+		if all {
+			err = empty(h.StateDir())
+		} else {
+			err = staleInitialCluster(h)
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.PowerOn(h.ID); err != nil {
+			return err
+		}
+		return w.await("a new member", func() error {
+			now, err := w.Members(w.ctx)
+			if err == nil && (now[h.ID] == nil || now[h.ID].ID == before[h.ID].ID || now[h.ID].IsLearner) {
+				err = fmt.Errorf("members are %s", now)
+			}
+			return err
+		})
+	}
+}
+
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
+}
+
+// staleInitialCluster takes the first and the last line of what etcd starts with
+// to another time.
+func staleInitialCluster(h *hosts.Host) error {
+	path := filepath.Join(h.Dir, "system", hosts.EtcdUnit+".d", "90-quorumd.conf")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	const key = "ETCD_INITIAL_CLUSTER="
+	if !bytes.Contains(text, []byte(key)) {
+		return fmt.Errorf("%s has no %s", path, key)
+	}
+	return os.WriteFile(path, bytes.ReplaceAll(text, []byte(key), []byte(key+"i-stranger=http://127.255.255.254:2380,")), 0o644)
+}
+
+// powerCut takes the power of all machines at once, and gives it back.
+func powerCut(w *world) error {
+	on := w.Hosts()
+	for _, h := range on {
+		if err := w.PowerOff(h.ID); err != nil {
+			return err
+		}
+	}
+	for _, h := range on {
+		if err := w.PowerOn(h.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Everything ends, at once and by the group's own word, and comes again later: a new
+// cluster only where an operator says so.
+func toZero(w *world) error {
+	if err := w.Scale(0); err != nil {
+		return err
+	}
+	if err := w.await("the group to be empty", func() error {
+		if n := len(w.Instances()); n != 0 {
+			return fmt.Errorf("it has %d instances", n)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := w.Scale(3); err != nil {
+		return err
+	}
+	return w.sitStillThenFresh()
+}
+
+// All machines are lost, and replaced: there is no cluster, and no new one, before an
+// operator says so.
+func allLost(w *world) error {
+	for _, inst := range w.Instances() {
+		if err := w.Lose(inst.ID); err != nil {
+			return err
+		}
+	}
+	return w.sitStillThenFresh()
+}
+
+func (w *world) sitStillThenFresh() error {
+	if err := w.await("three machines", func() error {
+		if n := len(w.Hosts()); n != 3 || len(w.Instances()) != 3 {
+			return fmt.Errorf("%d are on", n)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	nodes := w.Hosts()
+	for _, h := range nodes {
+		if err := w.says(h.ID, "ClusterMissing"); err != nil {
+			return err
+		}
+	}
+	if err := w.holds(5*time.Second, func() error {
+		for _, h := range nodes {
+			if m := h.Machine(); m == nil || m.UnitPID(hosts.EtcdUnit) != 0 {
+				return fmt.Errorf("%s did not sit still", h.ID)
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	w.writer.Stop()
+	w.Anew()
+	w.startWriter()
+	out, err := exec.CommandContext(w.ctx, w.Binaries().Quorumd, "bootstrap", "--fresh", "--yes",
+		"--control", nodes[0].ControlSocket()).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("bootstrap --fresh: %w\n%s", err, out)
+	}
+	_, err = w.event(func(e fakeaws.Event) bool { return e.Kind == fakeaws.InService && e.Instance == nodes[0].ID })
+	return err
+}

@@ -1,0 +1,53 @@
+//go:build faults && linux
+
+package faults
+
+import (
+	"time"
+
+	"github.com/quorumd/quorumd/test/hosts"
+)
+
+// lines is the matrix, but for the kills (kill_test.go).
+func lines() []line {
+	return []line{
+		{name: "leaving", scenarios: []scenario{
+			{name: "powered off without notice, then replaced at its address", run: powerOffThenReplaced},
+			{name: "two of three told to go at once", run: twoAtOnce},
+			{name: "healthy and stopped told to go together", run: healthyAndStopped},
+			{name: "healthy and crashing told to go together", run: healthyAndCrashing},
+			{name: "all three told to go, three wanted", within: 90 * time.Second, run: allAtOnce},
+			{name: "to one and back", within: 90 * time.Second, run: toOneAndBack},
+			{name: "told to go while joining", run: goWhileJoining},
+		}},
+		{name: "first cluster", fresh: true, scenarios: []scenario{
+			{name: "three become five after the promise", run: growWhileForming("PromiseFirst")},
+			{name: "three become five after the commitment", run: growWhileForming("CommitFirst")},
+			{name: "one node late", run: oneLate},
+			{name: "three become two after the promise", run: shrinkWhileForming},
+		}},
+		{name: "disks", scenarios: []scenario{
+			{name: "root volume wiped", run: wiped(true)},
+			{name: "data wiped, stale initial cluster", run: wiped(false)},
+			{name: "all power lost for a moment", run: powerCut},
+			{name: "to zero", run: toZero, loses: true},
+			{name: "all lost and replaced, fresh by word of the operator", within: 90 * time.Second, run: allLost, loses: true},
+		}},
+		{name: "time", cfg: shortTimes, scenarios: []scenario{
+			{name: "heartbeat timeout of 6 s", run: replaceLeader},
+			{name: "no heartbeats, the lock held by another", run: deadlineWithoutLock},
+			{name: "Spot notice", run: spotNotice},
+		}},
+		{name: "clouds", scenarios: []scenario{
+			{name: "instance metadata away for 40 s", within: 2 * time.Minute, run: metadataAway},
+			{name: "AWS answers 500 for 20 s", within: 90 * time.Second, run: awsFails("outage")},
+			{name: "AWS throttles for 20 s", within: 90 * time.Second, run: awsFails("throttling")},
+			{name: "lists are 20 s old", within: 2 * time.Minute, run: staleLists},
+		}},
+	}
+}
+
+func shortTimes(c *hosts.Config) {
+	c.Hook = 6 * time.Second
+	c.AgentEnv = append(c.AgentEnv, "QUORUMD_LIFECYCLE_MARGIN=3s")
+}

@@ -1,0 +1,262 @@
+//go:build faults && linux
+
+package faults
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // registers the codec "proto"
+	"google.golang.org/grpc/mem"
+
+	"github.com/quorumd/quorumd/test/hosts"
+	"github.com/quorumd/quorumd/units"
+)
+
+// moment is where in an action the agent dies.
+type moment int
+
+const (
+	before  moment = iota // it said that it acts
+	between               // the effect is there, it does not know of it
+	after                 // it said that it acted
+)
+
+func (m moment) String() string { return [...]string{"before", "between", "after"}[m] }
+
+// point is an action of the agent; why tells records from each other.
+type point struct{ action, why string }
+
+func (p point) String() string { return strings.TrimSuffix(p.action+" "+p.why, " ") }
+
+// strike kills one agent once, at one point. A strike for a host that is not known
+// yet takes the first host outside of not.
+type strike struct {
+	point
+	moment
+	host string          // instance; "": any that is not in not
+	not  map[string]bool // instances
+
+	acting *hosts.Host // which agent is at the point now
+	struck bool
+}
+
+func (s *strike) String() string { return s.moment.String() + " " + s.point.String() }
+
+func (s *strike) aims(h *hosts.Host) bool {
+	return h != nil && !s.struck && (s.host == h.ID || s.host == "" && !s.not[h.ID])
+}
+
+// striker kills agents at the points it was armed with.
+type striker struct {
+	mu    sync.Mutex
+	armed []*strike
+	log   []string // strikes that hit, in order
+	tasks sync.WaitGroup
+}
+
+func (k *striker) arm(strikes ...*strike) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.armed, k.log = strikes, nil
+}
+
+// missed are the strikes that never found their moment. It disarms them.
+func (k *striker) missed() (missed []string) {
+	k.mu.Lock()
+	for _, s := range k.armed {
+		if !s.struck {
+			missed = append(missed, s.String())
+		}
+	}
+	k.armed = nil
+	k.mu.Unlock()
+	k.tasks.Wait()
+	return missed
+}
+
+func (k *striker) hits() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return strings.Join(k.log, ", ")
+}
+
+// hit kills the agent for a strike, once.
+func (k *striker) hit(s *strike, h *hosts.Host) bool {
+	k.mu.Lock()
+	ok := !s.struck
+	s.struck = true
+	if ok {
+		k.log = append(k.log, fmt.Sprintf("%s %s", h.Name, s))
+	}
+	k.mu.Unlock()
+	if m := h.Machine(); ok && m != nil {
+		_ = m.KillUnit(hosts.AgentUnit, syscall.SIGKILL) // it may have died by itself
+	}
+	return ok
+}
+
+// first is the first armed strike that matches.
+func (k *striker) first(match func(*strike) bool) *strike {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.armed {
+		if !s.struck && match(s) {
+			return s
+		}
+	}
+	return nil
+}
+
+// line strikes on what an agent logs.
+func (k *striker) line(l hosts.Line) {
+	switch l.Msg {
+	case hosts.Acting:
+		s := k.first(func(s *strike) bool {
+			if s.action != l.Action || (s.why != "" && s.why != l.What) || !s.aims(l.Host) {
+				return false
+			}
+			s.acting = l.Host
+			return true
+		})
+		switch {
+		case s == nil:
+		case s.moment == before:
+			k.hit(s, l.Host)
+		case s.moment == between:
+			k.watch(s, l.Host)
+		}
+	case hosts.Acted, hosts.Failed:
+		s := k.first(func(s *strike) bool {
+			mine := s.acting == l.Host && s.action == l.Action
+			if mine && l.Msg == hosts.Failed {
+				s.acting = nil
+				return false
+			}
+			return mine && (s.moment == after || effect(s, l.Host) != nil)
+		})
+		if s != nil { // of a between that was over sooner than it was seen: as late as after
+			k.hit(s, l.Host)
+		}
+	}
+}
+
+// watch strikes when an effect that no proxy carries is there.
+func (k *striker) watch(s *strike, h *hosts.Host) {
+	if done := effect(s, h); done != nil {
+		k.tasks.Go(func() {
+			if done() {
+				k.hit(s, h)
+			}
+		})
+	}
+}
+
+// effect gives a wait for an action's effect on the host itself; nil: the action is
+// a call, see answered.
+func effect(s *strike, h *hosts.Host) func() bool {
+	m := h.Machine()
+	if m == nil {
+		return nil
+	}
+	unit := func(cond func(units.UnitState) bool) func() bool {
+		return func() bool {
+			ctx, cancel := bounded()
+			defer cancel()
+			_, err := m.WaitUnit(ctx, hosts.EtcdUnit, cond)
+			return err == nil
+		}
+	}
+	switch s.action {
+	case "write-record":
+		path := filepath.Join(h.StateDir(), "record.json")
+		old, _ := os.Stat(path)
+		return func() bool {
+			return pollFast(func() bool {
+				now, err := os.Stat(path)
+				return err == nil && (old == nil || !os.SameFile(old, now))
+			})
+		}
+	case "start-etcd":
+		pid := m.UnitPID(hosts.EtcdUnit)
+		return unit(func(u units.UnitState) bool { return u.MainPID != 0 && u.MainPID != pid })
+	case "stop-etcd":
+		return unit(func(u units.UnitState) bool { return u.MainPID == 0 })
+	}
+	return nil
+}
+
+// answered strikes on a call that took effect, while its answer waits here.
+func (k *striker) answered(a hosts.Answer) (forward bool) {
+	var caller *hosts.Host
+	s := k.first(func(s *strike) bool {
+		if s.moment != between || !s.calls(a) {
+			return false
+		}
+		if caller == nil {
+			caller = a.Caller()
+		}
+		return s.aims(caller)
+	})
+	return s == nil || !k.hit(s, caller)
+}
+
+// calls reports whether a call is the effect of the strike's action.
+func (s *strike) calls(a hosts.Answer) bool {
+	const holders, joins = "/lock/members/holders/", "/join/"
+	switch s.point {
+	case point{"add-learner", ""}:
+		return a.Call == "/etcdserverpb.Cluster/MemberAdd"
+	case point{"add-learner", "announced"}:
+		put, _ := changes(a, joins)
+		return put != nil
+	case point{"promote", ""}:
+		return a.Call == "/etcdserverpb.Cluster/MemberPromote"
+	case point{"remove-member", ""}:
+		return a.Call == "/etcdserverpb.Cluster/MemberRemove"
+	case point{"move-leader", ""}:
+		return a.Call == "/etcdserverpb.Maintenance/MoveLeader"
+	case point{"take-slot", ""}:
+		put, _ := changes(a, holders)
+		return bytes.Contains(put, []byte(`"granted"`))
+	case point{"mark-acting", ""}:
+		put, _ := changes(a, holders)
+		return bytes.Contains(put, []byte(`"acting"`))
+	case point{"release-hold", ""}:
+		_, deleted := changes(a, holders)
+		return deleted
+	case point{"complete-hook", ""}:
+		return a.Call == "CompleteLifecycleAction"
+	case point{"write-tag", ""}:
+		return a.Call == "CreateOrUpdateTags"
+	}
+	return false
+}
+
+// changes finds what a transaction does to keys that contain a word.
+func changes(a hosts.Answer, word string) (put []byte, deleted bool) {
+	if a.Call != "/etcdserverpb.KV/Txn" {
+		return nil, false
+	}
+	var txn etcdserverpb.TxnRequest
+	wire := mem.BufferSlice{mem.SliceBuffer(a.Request)}
+	if encoding.GetCodecV2("proto").Unmarshal(wire, &txn) != nil {
+		return nil, false
+	}
+	for _, op := range txn.Success {
+		if p := op.GetRequestPut(); p != nil && bytes.Contains(p.Key, []byte(word)) {
+			put = p.Value
+		}
+		if d := op.GetRequestDeleteRange(); d != nil && bytes.Contains(d.Key, []byte(word)) {
+			deleted = true
+		}
+	}
+	return put, deleted
+}
