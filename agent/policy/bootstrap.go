@@ -10,14 +10,9 @@ import (
 // groupFresh is how old the group's list may be when a first cluster rests on it.
 const groupFresh = 15 * time.Second
 
-// firstCluster is the agreement on a first cluster. Every node promises one list,
-// on disk; a cluster starts only when every instance of the group, in whatever
-// lifecycle state, publishes the same promise in one pass, they are as many as
-// desired, and the cluster's id stands on the group before etcd first starts.
-// A promise is replaced only when every node in it that EC2 does not call
-// terminated says that it has not started and will not.
-func (p *pass) firstCluster() Verdict {
-	ver := p.agree()
+// watchOthers asks EC2 about every instance of the group and of the promise: that
+// is how their addresses are found, and whether they are gone.
+func (p *pass) watchOthers(every time.Duration) []Duty {
 	ids := make([]string, 0, len(p.v.Group.Value.Instances))
 	for _, i := range p.v.Group.Value.Instances {
 		ids = append(ids, string(i.ID))
@@ -28,13 +23,19 @@ func (p *pass) firstCluster() Verdict {
 		}
 	}
 	slices.Sort(ids)
-	if ids = slices.Compact(ids); len(ids) > 0 {
-		ver.Duties = append(ver.Duties, WatchInstances{Every: 5 * time.Second, IDs: strings.Join(ids, ",")})
+	if ids = slices.Compact(ids); len(ids) == 0 {
+		return nil
 	}
-	return ver
+	return []Duty{WatchInstances{Every: every, IDs: strings.Join(ids, ",")}}
 }
 
-func (p *pass) agree() Verdict {
+// firstCluster is the agreement on a first cluster. Every node promises one list,
+// on disk; a cluster starts only when every instance of the group, in whatever
+// lifecycle state, publishes the same promise in one pass, they are as many as
+// desired, and the cluster's id stands on the group before etcd first starts.
+// A promise is replaced only when every node in it that EC2 does not call
+// terminated says that it has not started and will not.
+func (p *pass) firstCluster() Verdict {
 	g, rec := p.v.Group, p.record()
 	if !fresh(p, SourceGroup, g, groupFresh) {
 		return Verdict{Reason: GroupUnknown, Detail: g.Err}

@@ -31,6 +31,16 @@ func (p *pass) joinDuties(why Reason) []Duty {
 		duties = append(duties, WatchGroup{Every: 30 * time.Second})
 	case !settled:
 		duties = append(duties, WatchGroup{Every: 5 * time.Second})
+	case why == Starting && !p.listed:
+		duties = append(duties, WatchGroup{Every: 30 * time.Second})
+	}
+	if !p.listed && why != NotWanted {
+		// No member that this node knows answers: others may have come meanwhile.
+		every := 5 * time.Second
+		if settled {
+			every = 30 * time.Second
+		}
+		duties = append(duties, p.watchOthers(every)...)
 	}
 	if why != Voting && why != NotWanted {
 		duties = append(duties, WatchClosely{})

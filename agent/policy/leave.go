@@ -47,15 +47,19 @@ func leave(p *pass) Verdict {
 	}
 	l := p.leaving(mark)
 	var ver Verdict
-	if !told && !l.open && fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
-		// Metadata has taken the notice back, and only the group has not confirmed it
-		// yet: nothing may be disrupted for a notice that nobody gives any more.
+	if !told && !l.open && l.doubted() {
+		// The notice was taken back by metadata or by the group, and only the other has
+		// not confirmed it yet: nothing is disrupted for what nobody asks any more.
 		ver = Verdict{Reason: LeaveDoubted, Detail: string(p.v.Lifecycle.Value)}
 	} else {
 		ver = l.decide()
 	}
 	ver.Blocks = []Concern{ConcernJoin}
 	ver.Duties = append(ver.Duties, WatchGroup{Every: 2 * time.Second}, WatchClosely{})
+	if !p.listed {
+		// Every member that this node knew may have been replaced meanwhile.
+		ver.Duties = append(ver.Duties, p.watchOthers(5*time.Second)...)
+	}
 	if l.heartbeat() {
 		ver.Duties = append(ver.Duties, Heartbeat{Hook: l.hook.Name, Every: l.hook.Timeout / heartbeatShare})
 	}
@@ -69,9 +73,14 @@ func leave(p *pass) Verdict {
 
 // stay is leave's answer where nobody told this node to go.
 func (p *pass) stay() Verdict {
-	p.next.QueuedSince = time.Time{}
+	p.next.QueuedSince, p.next.NotServingSince = time.Time{}, time.Time{}
 	if h, ok := p.ownHold(); ok && h.Reason == HoldLeaving && fresh(p, SourceLock, p.v.Lock, p.cfg.ActWithin) &&
 		fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
+		// A removal of ours that was given up may still take effect: the slot is held
+		// until it cannot, also by a process that does not remember asking for it.
+		if until := later(p.mayLand(p.own), p.v.Started.Add(landsWithin)); h.Phase == Acting && p.now.Before(until) {
+			return Verdict{Reason: GiveBackLock, Detail: "after a removal that may still take effect", Recheck: until}
+		}
 		return Verdict{Reason: GiveBackLock, Action: ReleaseHold{Slot: h.Slot, Instance: h.Instance, Revision: h.Revision}}
 	}
 	if !fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
@@ -88,6 +97,15 @@ func (p *pass) revoked(mark *Leaving) bool {
 	}
 	s, ok := p.state()
 	return ok && p.v.Group.Known() && p.v.Group.At.After(mark.Since) && (s == StateInService || s.Pending())
+}
+
+// doubted reports whether one source says that the instance is not to go.
+func (p *pass) doubted() bool {
+	if fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
+		return true // asked only where this is no notice
+	}
+	s, ok := p.state()
+	return ok && !s.Leaving() && fresh(p, SourceGroup, p.v.Group, lifecycleStale)
 }
 
 // leaver is one pass of a node that was told to go.
@@ -192,6 +210,9 @@ func (l *leaver) decide() Verdict {
 		// leaver must not wait for it: no replacement, no lock. But not known to
 		// serve is not the same as known not to: a probe that was not made yet, or
 		// that failed once, proves nothing.
+		if !l.failing(l.member) {
+			return Verdict{Reason: HealthUnknown, Detail: l.member.ID.String()}
+		}
 		if l.next.NotServingSince.IsZero() {
 			l.next.NotServingSince = l.now
 		}

@@ -123,6 +123,13 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
 // pass is one reading of the view: what several concerns need to know.
 type pass struct {
 	cfg  Config

@@ -24,6 +24,7 @@ const (
 	MembershipUnknown  Reason = "MembershipUnknown"  // no survivor tells whether we are still a member
 	GroupEnds          Reason = "GroupEnds"          // the group goes to zero: nothing is left to protect
 	LastVoter          Reason = "LastVoter"          // the last voter never leaves while the group wants instances
+	HealthUnknown      Reason = "HealthUnknown"      // whether our own member serves was not observed lately
 	AwaitReplacement   Reason = "AwaitReplacement"   // a replacement is due and does not vote yet
 	AwaitLock          Reason = "AwaitLock"          // another member is being disrupted
 	LockUnknown        Reason = "LockUnknown"        // the disruption lock cannot be read

@@ -283,6 +283,18 @@ func learners(p *pass) (Verdict, bool) {
 	return Verdict{}, false
 }
 
+// landsWithin is how long after an action was given up it may still take effect.
+const landsWithin = time.Minute
+
+// mayLand is until when a removal of ours that was given up may still take
+// effect: a learner that is promoted meanwhile would be removed as a voter.
+func (p *pass) mayLand(id MemberID) time.Time {
+	if r := p.v.Receipts[RemoveMember{Member: id}.Key()]; r.Failures > 0 {
+		return r.Ended.Add(landsWithin)
+	}
+	return time.Time{}
+}
+
 func learner(p *pass, m Member) Verdict {
 	id := p.list.Instance(m)
 	who := fmt.Sprintf("%s (%s)", m.ID, id)
@@ -296,6 +308,15 @@ func learner(p *pass, m Member) Verdict {
 	switch {
 	case p.instanceLeaving(id):
 		ver.Reason = LearnerLeaving
+		if p.silent(id) {
+			// Its own agent would take it out; a dead one must not keep every other node
+			// from joining until its instance is gone.
+			ver.Action = RemoveMember{Member: m.ID, Instance: id, Why: "learner of an instance that leaves"}
+			return ver
+		}
+	case p.now.Before(p.mayLand(m.ID)):
+		ver.Recheck = p.mayLand(m.ID)
+		return ver
 	case m.Name != "" && fresh(p, SourceHealth, h, p.cfg.ActWithin) && h.Value.Member == m.ID && h.Value.Cluster == p.list.Cluster &&
 		h.Value.Learner && h.Value.Applied+p.cfg.PromoteGap >= lead.Value.Committed:
 		total, healthy := p.voters(p.cfg.ActWithin, nil)

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -100,6 +101,20 @@ func (w *world) auditUnknown(a *agent, v policy.View, d policy.Decision) {
 		// design.md section 4: silence of the leader's agent is what lets another do
 		// the cluster's work; and the deadline rule acts when nothing is known.
 		if e.Steward && !d.Steward || byDeadline(e.Verdicts[e.Concern].Reason) {
+			return
+		}
+		// A node without data and without a record of a member has nothing that a
+		// cluster could miss, whatever a list would say of its past.
+		if e.Verdicts[e.Concern].Reason == policy.NothingToLeave {
+			return
+		}
+		// Who else leaves is the group's to tell. An agent's own word comes sooner, and
+		// only makes others wait for a replacement in vain a little less often.
+		if strings.HasPrefix(what, "peer") && e.Concern == policy.ConcernLeave {
+			return
+		}
+		// Writing the tag is the step before starting the same promised cluster.
+		if s, ok := d.Action.(policy.StartEtcd); ok && s.New && e.Verdicts[e.Concern].Reason == policy.TagFirst {
 			return
 		}
 		w.check.fail(w.now, UnknownTimid, "%s: without %s %s instead of %s", a.m.id, what, describe(e), describe(d))

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,6 +83,8 @@ type clusterSeen struct {
 	down map[policy.MemberID]time.Duration
 	// up tells when a member that was not up came up.
 	up map[policy.MemberID]time.Duration
+	// promoted tells when a learner became a voter.
+	promoted map[policy.MemberID]time.Duration
 	// held tells since when a hold is there, by revision.
 	held map[int64]time.Duration
 }
@@ -161,13 +164,15 @@ func (c *Checker) instance(id policy.InstanceID) *instanceSeen {
 func (c *Checker) clusterIs(at time.Duration, e ClusterIs) {
 	s, ok := c.clusters[e.ID]
 	if !ok {
-		s = &clusterSeen{down: make(map[policy.MemberID]time.Duration), up: make(map[policy.MemberID]time.Duration), held: make(map[int64]time.Duration)}
+		s = &clusterSeen{down: make(map[policy.MemberID]time.Duration), up: make(map[policy.MemberID]time.Duration), promoted: make(map[policy.MemberID]time.Duration), held: make(map[int64]time.Duration)}
 		c.clusters[e.ID] = s
 	}
 	learners := 0
 	for _, m := range e.Members {
 		if m.Learner {
 			learners++
+		} else if i := slices.IndexFunc(s.Members, func(o MemberIs) bool { return o.ID == m.ID }); i >= 0 && s.Members[i].Learner {
+			s.promoted[m.ID] = at
 		}
 		if m.Up {
 			if _, was := s.down[m.ID]; was {

@@ -54,7 +54,10 @@ func (c *Checker) removed(at time.Duration, e Applied, a policy.RemoveMember) {
 	// A notice may be withdrawn while the call is under way, and metadata shows it
 	// some seconds late.
 	told := owner.Told || owner.untold > 0 && owner.untold > e.Began-noticeLag
-	if !told && !owner.Gone && !(own && e.Wiped) {
+	// What was a learner at the oldest fact that the decision could rest on may be
+	// removed: design.md section 1, guards; it can only become a voter meanwhile.
+	wasLearner := s.promoted[a.Member] > e.Began-c.cfg.ActWithin
+	if !told && !owner.Gone && !(own && e.Wiped) && !wasLearner {
 		c.fail(at, RemovedRightly, "%s removed %s of %s, which is neither leaving nor gone (%s)", e.Instance, a.Member, m.Instance, e.Reason)
 	}
 	// What broke by itself after the agent looked is not the agent's doing: a
@@ -76,7 +79,9 @@ func (c *Checker) removed(at time.Duration, e Applied, a policy.RemoveMember) {
 	}
 	// design.md section 4: a voter that does not serve is removed without the
 	// lock; the deadline rule skips it; with NOSPACE it cannot be written.
-	if _, down := s.down[a.Member]; down || s.up[a.Member] > looked || e.Reason == policy.DeadlineRemoveSelf || s.NoSpace || own && e.Wiped {
+	// Design.md section 1, guards: a removal and a promotion cannot be compared, and
+	// a learner that is removed may have become a voter just before.
+	if _, down := s.down[a.Member]; down || s.up[a.Member] > looked || e.Reason == policy.DeadlineRemoveSelf || s.NoSpace || own && e.Wiped || s.promoted[a.Member] > looked {
 		return
 	}
 	for _, h := range s.Holders {
@@ -109,6 +114,10 @@ func (c *Checker) completed(at time.Duration, e Applied, a policy.CompleteHook) 
 	switch e.Reason {
 	case policy.GroupEnds, policy.DeadlineComplete:
 		return // design.md section 4: "then all let go at once"; the deadline rule
+	case policy.NothingToLeave:
+		if e.Wiped {
+			return // its disk is gone, and with it all that it knew of itself
+		}
 	}
 	for _, s := range c.clusters {
 		for _, h := range s.Holders {

@@ -414,6 +414,10 @@ func (c *cluster) removable(id policy.MemberID) error {
 	}
 	active := 0
 	for _, o := range c.members {
+		// etcd counts connections: a process that hangs keeps its own.
+		if h := c.host(o.id); h != nil && h.etcd.paused && !o.learner {
+			active++
+		}
 		if since, ok := c.linkedSince(o); !o.learner && ok && c.w.now-since >= healthInterval {
 			active++
 		}

@@ -18,7 +18,7 @@ type fault struct {
 }
 
 var faults = []fault{
-	{"resize", 10, false, func(w *world, _ *machine) { w.group.resize(pick(w, 1, 2, 3, 3, 3, 4, 5, 5)) }},
+	{"resize", 10, false, func(w *world, _ *machine) { w.group.resize(pick(w, 1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5)) }},
 	{"terminate", 12, false, func(w *world, m *machine) { w.groupTerminates(m) }},
 	{"terminate two", 4, false, func(w *world, m *machine) {
 		w.groupTerminates(m)
@@ -78,7 +78,7 @@ var faults = []fault{
 	}},
 	{"nospace", 2, false, (*world).fill},
 	{"all lost", 1, true, func(w *world, _ *machine) {
-		if w.chance(0.5) {
+		if w.chance(0.2) {
 			for _, m := range w.alive() {
 				m.terminate()
 			}
@@ -124,7 +124,7 @@ func (w *world) strike() {
 		if n -= f.weight; n >= 0 {
 			continue
 		}
-		if f.lethal && w.fragile() && !w.chance(0.08) {
+		if f.lethal && w.fragile() && !w.chance(0.04) {
 			return
 		}
 		w.say("", "FAULT: %s (%s)", f.name, m.id)

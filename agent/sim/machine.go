@@ -11,7 +11,7 @@ import (
 type machine struct {
 	w     *world
 	id    policy.InstanceID
-	n     int
+	urls  [3]string // peer, client, address
 	state policy.InstanceState
 	ended time.Duration // when it was terminated
 	on    bool          // powered and booted
@@ -27,8 +27,9 @@ type machine struct {
 	since time.Duration // when its agent started
 	spot  time.Time
 	// target is what instance metadata says, a moment after the group decided.
-	target policy.Target
-	noIMDS bool
+	target  policy.Target
+	targets int // how often it changed
+	noIMDS  bool
 }
 
 // disk is what outlives a reboot.
@@ -50,9 +51,9 @@ type data struct {
 
 func (d data) empty() bool { return !d.started }
 
-func (m *machine) peerURL() string   { return fmt.Sprintf("https://10.0.%d.%d:2380", m.n/250, m.n%250) }
-func (m *machine) clientURL() string { return fmt.Sprintf("https://10.0.%d.%d:2379", m.n/250, m.n%250) }
-func (m *machine) address() string   { return fmt.Sprintf("10.0.%d.%d", m.n/250, m.n%250) }
+func (m *machine) peerURL() string   { return m.urls[0] }
+func (m *machine) clientURL() string { return m.urls[1] }
+func (m *machine) address() string   { return m.urls[2] }
 
 // clock is the machine's own clock.
 func (m *machine) clock() time.Time { return epoch.Add(m.w.now + m.skew) }
@@ -60,7 +61,9 @@ func (m *machine) clock() time.Time { return epoch.Add(m.w.now + m.skew) }
 // launch makes a machine; it boots a while later.
 func (w *world) launch(d *disk) *machine {
 	n := len(w.machines) + 1
-	m := &machine{w: w, n: n, id: policy.InstanceID(fmt.Sprintf("i%02d", n)), state: policy.InstancePending, disk: d}
+	m := &machine{w: w, id: policy.InstanceID(fmt.Sprintf("i%02d", n)), state: policy.InstancePending, disk: d}
+	ip := fmt.Sprintf("10.0.%d.%d", n/250, n%250)
+	m.urls = [3]string{"https://" + ip + ":2380", "https://" + ip + ":2379", ip}
 	if w.plan.skewed {
 		m.skew = w.between(-10*time.Minute, 10*time.Minute)
 	}
@@ -140,7 +143,12 @@ func (m *machine) terminate() {
 // setTarget changes what instance metadata says, a moment later.
 func (m *machine) setTarget(t policy.Target) {
 	m.w.tell(InstanceIs{ID: m.id, Told: t.Leaves()})
+	m.targets++
+	n := m.targets
 	m.w.after(m.w.between(0, 2*time.Second), func() {
+		if n != m.targets {
+			return
+		}
 		m.target = t
 		if m.agent != nil {
 			m.agent.touch(policy.SourceTarget)

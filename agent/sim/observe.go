@@ -189,6 +189,7 @@ func (a *agent) observeMembers(began time.Time) func() bool {
 		a.view.Members, a.seen.members = policy.Observed(l, began), is
 		if changed {
 			a.touch(policy.SourceHealth)
+			a.touch(policy.SourceLock)
 			a.touch(policy.SourcePeers)
 		}
 		return changed

@@ -13,9 +13,10 @@ import (
 type etcd struct {
 	unit    policy.Unit
 	running bool
-	paused  bool // hangs: answers nobody
-	broken  bool // does not start: exits at once
-	fresh   bool // the drop-in under /run that says "new" is there
+	why     string // it exited the last time
+	paused  bool   // hangs: answers nobody
+	broken  bool   // does not start: exits at once
+	fresh   bool   // the drop-in under /run that says "new" is there
 	token   string
 	gen     int // of starts; a late event of an old one is void
 	// linked tells since when it reaches the majority; negative: it does not.
@@ -56,7 +57,10 @@ func (m *machine) touchLocal() {
 
 // exit is the process's own end: systemd starts it again after 10 s.
 func (m *machine) exit(why string) {
-	m.w.say(m.id, "etcd exits: %s", why)
+	if m.etcd.why != why {
+		m.w.say(m.id, "etcd exits: %s", why)
+	}
+	m.etcd.why = why
 	m.etcd.gen++
 	gen := m.etcd.gen
 	m.endProcess(policy.Unit{Load: "loaded", Active: "activating", Sub: "auto-restart"})
@@ -104,7 +108,7 @@ func (m *machine) runEtcd() {
 		m.exit("the member has been permanently removed")
 		return
 	}
-	m.etcd.running, m.etcd.linked, m.etcd.synced = true, -1, false
+	m.etcd.running, m.etcd.linked, m.etcd.synced, m.etcd.why = true, -1, false, ""
 	m.w.tell(EtcdStarted{Instance: m.id, Member: m.disk.data.member, Cluster: c.id, New: m.etcd.fresh})
 	m.etcd.fresh = false
 	m.setUnit("active", "running")

@@ -83,3 +83,10 @@ func TestSeeds(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d seeds: %d passes, %d actions; %d clusters, %d lost for good", n, passes, actions, formed, lost)
 }
+
+// BenchmarkDay is one seed's day.
+func BenchmarkDay(b *testing.B) {
+	for i := range b.N {
+		Run(Options{Seed: uint64(i)})
+	}
+}

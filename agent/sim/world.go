@@ -121,7 +121,7 @@ func (w *world) run(until time.Duration) {
 		if len(w.check.broken) > 0 {
 			return
 		}
-		if n > 500_000 {
+		if n > 500_000 || n > 60_000 && w.opt.Variant != nil {
 			w.check.fail(w.now, FewActions, "the world does not come to rest")
 			return
 		}
