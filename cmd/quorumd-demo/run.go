@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -47,7 +49,8 @@ What happens, while a writer puts keys all the time:
 Exit codes: 0 all went well, 1 it did not, 2 wrong usage, 130 interrupted.`,
 		Example: `  quorumd-demo                                  # the whole story, about a minute
   quorumd-demo --keep                           # and then look around
-  quorumd-demo run --replace after-termination  # a group that replaces only what is gone
+  quorumd-demo run --replace after-termination  # a group that replaces only what is gone:
+                                                # a node waits a minute for what does not come
   quorumd-demo run --plain | tee demo.txt       # one line for each event`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -87,11 +90,9 @@ func runDemo(ctx context.Context, o runOptions, out, progress io.Writer) error {
 		return err
 	}
 	if o.logs == "" {
-		repo, err := hosts.Repo()
-		if err != nil {
+		if o.logs, err = defaultLogs(); err != nil {
 			return err
 		}
-		o.logs = filepath.Join(repo, ".cache/demo", time.Now().Format("20060102-150405"))
 	}
 	f, err := hosts.New(hosts.Config{Binaries: bin, Logs: o.logs, Replace: replace})
 	if err != nil {
@@ -107,6 +108,29 @@ func runDemo(ctx context.Context, o runOptions, out, progress io.Writer) error {
 	watching()
 	d.screen.end()
 	return errors.Join(err, f.Close())
+}
+
+// keepRuns is how many runs' logs stay where nobody said where to put them.
+const keepRuns = 5
+
+// defaultLogs names a new directory in the checkout for this run's logs, and
+// removes those of runs long ago.
+func defaultLogs() (string, error) {
+	repo, err := hosts.Repo()
+	if err != nil {
+		return "", err
+	}
+	all := filepath.Join(repo, ".cache/demo")
+	runs, err := os.ReadDir(all) // sorted by name, which is by time
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	for _, old := range runs[:max(0, len(runs)-keepRuns+1)] {
+		if err := os.RemoveAll(filepath.Join(all, old.Name())); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(all, time.Now().Format("20060102-150405")), nil
 }
 
 // play tells the story and its outcome.
