@@ -84,3 +84,14 @@ func TestNobodyReads(t *testing.T) {
 		t.Error("the demo goes on for nobody")
 	}
 }
+
+func TestGist(t *testing.T) {
+	for text, want := range map[string]string{
+		"add learner i-1: http://a: etcdserver: unhealthy cluster; http://b: connection refused": "etcdserver: unhealthy cluster",
+		"take slot: the slot is taken by i-1":                                                    "take slot: the slot is taken by i-1",
+	} {
+		if got := gist(text); got != want {
+			t.Errorf("gist of %q is %q, want %q", text, got, want)
+		}
+	}
+}

@@ -18,7 +18,7 @@ import (
 // returned function is called, which waits for the end of it.
 func (d *demo) watch() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	v := &picture{demo: d, reasons: map[string]map[string]string{}}
+	v := &picture{demo: d, reasons: map[string]map[string]string{}, failing: map[string]bool{}}
 	d.screen.block = v.block
 	unsubscribe := d.fleet.Cloud.Subscribe(v.groupEvent)
 	unfollow := d.fleet.Follow(v.agentLine)
@@ -41,6 +41,7 @@ type picture struct {
 	members fleet.Members
 	leader  string
 	reasons map[string]map[string]string // by instance id and concern
+	failing map[string]bool              // by instance id and action
 }
 
 // name is the short name of an instance.
@@ -82,12 +83,34 @@ func (p *picture) agentLine(l hosts.Line) {
 		p.reasons[l.Host.ID][l.Concern] = l.Reason
 		p.mu.Unlock()
 	case hosts.Acted:
+		p.tried(l, false)
 		if l.Action != "write-record" { // its own notes
 			p.screen.sayAt(l.At, l.Host.Name, "%s: %s (%s, %.0f ms)", l.Concern, l.Action, l.Reason, l.Seconds*1000)
 		}
 	case hosts.Failed:
-		p.screen.sayAt(l.At, l.Host.Name, "%s: %s failed (%s): %s", l.Concern, l.Action, l.Reason, l.Error)
+		if p.tried(l, true) {
+			p.screen.sayAt(l.At, l.Host.Name, "%s: %s not possible yet (%s): %s", l.Concern, l.Action, l.Reason, gist(l.Error))
+		}
 	}
+}
+
+// tried notes whether an action failed, and reports whether that is new: what is
+// tried again every second is said once.
+func (p *picture) tried(l hosts.Line, failed bool) (first bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := l.Host.ID + " " + l.Action
+	first = failed && !p.failing[key]
+	p.failing[key] = failed
+	return first
+}
+
+// gist is what etcd said, without which endpoints said so.
+func gist(text string) string {
+	if i := strings.LastIndex(text, "etcdserver: "); i >= 0 {
+		text, _, _ = strings.Cut(text[i:], ";")
+	}
+	return text
 }
 
 // followEtcd looks at the member list and at who leads.
