@@ -81,7 +81,22 @@ func TestSeeds(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	checkReasons(t, n, reasons)
 	t.Logf("%d seeds: %d passes, %d actions; %d clusters, %d lost for good", n, passes, actions, formed, lost)
+}
+
+// checkReasons: over enough seeds every reason is given by some, or listed with why not.
+func checkReasons(t *testing.T, n int, seen map[policy.Reason]bool) {
+	failed := t.Failed()
+	for _, r := range allReasons {
+		_, excused := unreached[r]
+		if !seen[r] && !excused && n >= 1000 && !failed {
+			t.Errorf("no seed gives the reason %s", r)
+		}
+		if seen[r] && excused {
+			t.Logf("%s is listed as unreached, but a seed gives it", r)
+		}
+	}
 }
 
 // BenchmarkDay is one seed's day.
