@@ -14,6 +14,7 @@ import (
 var (
 	quorumd = flag.String("quorumd", "", "the agent's binary (default: built from this checkout)")
 	etcd    = flag.String("etcd", "3.6", "minor version of etcd")
+	more    = flag.Int("more", 0, "further rounds of kills, by chance")
 	logs    = flag.String("logs", "", "keep the logs of all hosts below this directory")
 )
 

@@ -33,7 +33,15 @@ func (w *world) changeAt(reason string, desired int) error {
 	}
 	select {
 	case <-seen:
-		return w.Scale(desired)
+		if err := w.Scale(desired); err != nil {
+			return err
+		}
+		for _, inst := range w.Instances() {
+			if !inst.NoticeAt.IsZero() {
+				w.Excuse(inst.ID) // there is no member list yet that it could be out of
+			}
+		}
+		return nil
 	case <-w.ctx.Done():
 		return context.Cause(w.ctx)
 	}

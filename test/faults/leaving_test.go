@@ -150,3 +150,28 @@ func replaceLeader(w *world) error {
 	}
 	return w.Terminate(leader)
 }
+
+// Five voters: two machines are lost at once, and while they are replaced the
+// other three are told to go. Then there are to be three.
+func fiveInTrouble(w *world) error {
+	if err := w.Scale(5); err != nil {
+		return err
+	}
+	if _, err := w.Settle(w.ctx); err != nil {
+		return err
+	}
+	ids, leader, err := w.followers()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(w.Lose(leader), w.Lose(ids[0])); err != nil {
+		return err
+	}
+	if err := errors.Join(w.Terminate(ids[1]), w.Terminate(ids[2]), w.Terminate(ids[3])); err != nil {
+		return err
+	}
+	if _, err := w.Settle(w.ctx); err != nil {
+		return err
+	}
+	return w.Scale(3)
+}

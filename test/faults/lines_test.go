@@ -5,6 +5,7 @@ package faults
 import (
 	"time"
 
+	"github.com/quorumd/quorumd/lifecycle/fakeaws"
 	"github.com/quorumd/quorumd/test/hosts"
 )
 
@@ -38,6 +39,11 @@ func lines() []line {
 			{name: "no heartbeats, the lock held by another", run: deadlineWithoutLock},
 			{name: "Spot notice", run: spotNotice},
 		}},
+		{name: "replaced only after termination", cfg: replaceLate, scenarios: []scenario{
+			{name: "the leader", run: replaceLeader},
+			{name: "all three told to go, three wanted", within: 2 * time.Minute, run: allAtOnce},
+			{name: "two lost of five, three more told to go", within: 3 * time.Minute, run: fiveInTrouble},
+		}},
 		{name: "clouds", scenarios: []scenario{
 			{name: "instance metadata away for 40 s", within: 2 * time.Minute, run: metadataAway},
 			{name: "AWS answers 500 for 20 s", within: 90 * time.Second, run: awsFails("outage")},
@@ -45,6 +51,11 @@ func lines() []line {
 			{name: "lists are 20 s old", within: 2 * time.Minute, run: staleLists},
 		}},
 	}
+}
+
+func replaceLate(c *hosts.Config) {
+	c.Replace = fakeaws.ReplaceAfterTermination
+	c.AgentEnv = append(c.AgentEnv, "QUORUMD_LIFECYCLE_REPLACEMENT_WAIT=8s")
 }
 
 func shortTimes(c *hosts.Config) {

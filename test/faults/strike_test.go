@@ -41,14 +41,20 @@ func (p point) String() string { return strings.TrimSuffix(p.action+" "+p.why, "
 type strike struct {
 	point
 	moment
-	host string          // instance; "": any that is not in not
-	not  map[string]bool // instances
+	host  string          // instance; "": any that is not in not
+	not   map[string]bool // instances
+	power bool            // its machine dies with it, and boots again
 
 	acting *hosts.Host // which agent is at the point now
 	struck bool
 }
 
-func (s *strike) String() string { return s.moment.String() + " " + s.point.String() }
+func (s *strike) String() string {
+	if s.power {
+		return s.moment.String() + " " + s.point.String() + " (power)"
+	}
+	return s.moment.String() + " " + s.point.String()
+}
 
 func (s *strike) aims(h *hosts.Host) bool {
 	return h != nil && !s.struck && (s.host == h.ID || s.host == "" && !s.not[h.ID])
@@ -99,6 +105,9 @@ func (k *striker) hit(s *strike, h *hosts.Host) bool {
 	k.mu.Unlock()
 	if m := h.Machine(); ok && m != nil {
 		_ = m.KillUnit(hosts.AgentUnit, syscall.SIGKILL) // it may have died by itself
+		if s.power {
+			k.tasks.Go(func() { _ = h.Cycle() }) // or its instance ended meanwhile
+		}
 	}
 	return ok
 }

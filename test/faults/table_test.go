@@ -5,6 +5,8 @@ package faults
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -40,6 +42,11 @@ func (t *table) print(out io.Writer) {
 	}
 	tab := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tab, "scenario\ttook\tlongest write stall\tresult")
+	slices.SortStableFunc(t.rows, func(a, b string) int { // lines ran at the same time
+		a, _, _ = strings.Cut(a, ":")
+		b, _, _ = strings.Cut(b, ":")
+		return strings.Compare(a, b)
+	})
 	for _, row := range t.rows {
 		fmt.Fprintln(tab, row)
 	}

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorumd/quorumd/lifecycle/fakeaws"
 	"github.com/quorumd/quorumd/units"
 	"github.com/quorumd/quorumd/units/fakesystemd"
 )
@@ -221,6 +222,15 @@ func (h *Host) powerOff() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.offLocked()
+}
+
+// Cycle pulls the plug of a machine and boots it again, unless its instance ends.
+func (h *Host) Cycle() error {
+	h.powerOff()
+	if inst, ok := h.fleet.Cloud.Instance(h.ID); !ok || inst.State != fakeaws.Running {
+		return errors.New("its instance ends")
+	}
+	return h.boot()
 }
 
 func (h *Host) offLocked() {
