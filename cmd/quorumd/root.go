@@ -71,7 +71,7 @@ Exit codes:
 	root.PersistentFlags().StringVar(&a.configPath, "config", "",
 		"configuration file (default $"+config.EnvConfig+", else "+config.DefaultPath+")")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	root.AddCommand(a.agentCommand(), a.statusCommand(), a.configCommand(), a.bootstrapCommand(), a.cloudConfigCommand(), a.versionCommand())
+	root.AddCommand(a.agentCommand(), a.statusCommand(), a.configCommand(), a.bootstrapCommand(), a.cloudConfigCommand(), a.waitLeaveCommand(), a.versionCommand())
 	return root
 }
 
