@@ -20,8 +20,10 @@ const (
 	sysusers    = "/etc/sysusers.d/etcd.conf"
 	markerName  = "etcd-allowed"
 	flatcarUnit = "etcd-member.service"
-	agentUnit   = "quorumd.service"
 	etcdImage   = "quay.io/coreos/etcd"
+
+	agentUnit    = "quorumd.service"
+	shutdownUnit = "quorumd-shutdown.service"
 )
 
 // machine is what one machine is given, in no format's words yet.
@@ -109,10 +111,13 @@ func (b *builder) guard() dropIn {
 	return dropIn{name, withoutComments(name, data)}
 }
 
-// agent is the agent's unit. It comes last, so that where units are started one
-// by one it finds everything else.
+// agent is the agent's unit, and the one that lets a leave finish when the machine
+// stops. They come last, so that where units are started one by one they find
+// everything else.
 func (b *builder) agent() {
-	b.unit(unit{name: agentUnit, content: b.embedded(agentUnit), enabled: true, start: true})
+	for _, name := range []string{agentUnit, shutdownUnit} {
+		b.unit(unit{name: name, content: b.embedded(name), enabled: true, start: true})
+	}
 }
 
 // fetchBinary has Ignition put the agent's binary into its place.

@@ -132,8 +132,10 @@ func TestEveryFormatProvidesTheSame(t *testing.T) {
 		if d := cmp.Diff(configured, got[config.DefaultPath]); d != "" {
 			t.Errorf("%s: configuration (-want +got):\n%s", name, d)
 		}
-		if d := cmp.Diff(settings(t, "quorumd.service"), significant(got[systemDir+"quorumd.service"])); d != "" {
-			t.Errorf("%s: unit (-want +got):\n%s", name, d)
+		for _, unit := range []string{"quorumd.service", "quorumd-shutdown.service"} {
+			if d := cmp.Diff(settings(t, unit), significant(got[systemDir+unit])); d != "" {
+				t.Errorf("%s: %s (-want +got):\n%s", name, unit, d)
+			}
 		}
 		want := "ConditionPathExists=/var/lib/payments-agent/etcd-allowed"
 		if guard := got[systemDir+"etcd-member.service.d/10-quorumd-guard.conf"]; !strings.Contains(guard, want) {
@@ -180,7 +182,8 @@ func TestClassicUnits(t *testing.T) {
 		}
 		got = append(got, line)
 	}
-	want := []string{"quorumd-install.service start enable", "locksmithd.service stop mask", "etcd-member.service  enable", "quorumd.service start enable"}
+	want := []string{"quorumd-install.service start enable", "locksmithd.service stop mask", "etcd-member.service  enable",
+		"quorumd.service start enable", "quorumd-shutdown.service start enable"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -199,7 +202,7 @@ func TestUnitsAreUnderstood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	programs := strings.NewReplacer("/opt/bin/quorumd agent", self, "/opt/bin/etcd", self)
+	programs := strings.NewReplacer("/opt/bin/quorumd", self, "/opt/bin/etcd", self)
 	for path, content := range got {
 		name, ok := strings.CutPrefix(path, systemDir)
 		if !ok {
@@ -213,7 +216,7 @@ func TestUnitsAreUnderstood(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, unit := range []string{"quorumd-install.service", "etcd-member.service", "quorumd.service"} {
+	for _, unit := range []string{"quorumd-install.service", "etcd-member.service", "quorumd.service", "quorumd-shutdown.service"} {
 		cmd := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", filepath.Join(dir, unit))
 		cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
 		out, err := cmd.CombinedOutput()
