@@ -16,42 +16,56 @@ import (
 	"github.com/quorumd/quorumd/test/hosts"
 )
 
-// changeAt waits for the first line with a reason while a group of three forms, and
-// then changes what the group wants.
-func (w *world) changeAt(reason string, desired int) error {
-	seen := make(chan struct{}, 1)
+// atReason does something when an agent first acts for a reason (says that it
+// acts, or that it has acted).
+func (w *world) atReason(msg, reason string, begin func() error, do func(*hosts.Host) error) error {
+	seen := make(chan *hosts.Host, 1)
 	defer w.Follow(func(l hosts.Line) {
-		if l.Msg == hosts.Acting && l.Reason == reason {
+		if l.Msg == msg && l.Reason == reason {
 			select {
-			case seen <- struct{}{}:
+			case seen <- l.Host:
 			default:
 			}
 		}
 	})()
-	if err := w.Launch(3); err != nil {
+	if err := begin(); err != nil {
 		return err
 	}
 	select {
-	case <-seen:
-		if err := w.Scale(desired); err != nil {
-			return err
-		}
-		for _, inst := range w.Instances() {
-			if !inst.NoticeAt.IsZero() {
-				w.Excuse(inst.ID) // there is no member list yet that it could be out of
-			}
-		}
-		return nil
+	case h := <-seen:
+		return do(h)
 	case <-w.ctx.Done():
 		return context.Cause(w.ctx)
 	}
 }
 
-func growWhileForming(reason string) func(*world) error {
-	return func(w *world) error { return w.changeAt(reason, 5) }
+// resizeAt changes what the group wants while a cluster of three forms.
+func resizeAt(reason string, desired int) func(*world) error {
+	return func(w *world) error {
+		return w.atReason(hosts.Acting, reason, func() error { return w.Launch(3) }, func(*hosts.Host) error {
+			if err := w.Scale(desired); err != nil {
+				return err
+			}
+			for _, inst := range w.Instances() {
+				if !inst.NoticeAt.IsZero() {
+					w.Excuse(inst.ID) // there is no member list yet that it could be out of
+				}
+			}
+			return nil
+		})
+	}
 }
 
-func shrinkWhileForming(w *world) error { return w.changeAt("PromiseFirst", 2) }
+// goAt tells a node to go that forms a first cluster.
+func goAt(reason string) func(*world) error {
+	return func(w *world) error {
+		return w.atReason(hosts.Acting, reason, func() error { return w.Launch(3) }, func(h *hosts.Host) error {
+			w.Excuse(h.ID)
+			w.ranOut[h.ID] = true // its launch hook: nobody needs it any more
+			return w.Terminate(h.ID)
+		})
+	}
+}
 
 // The third machine boots later than the others: there is no cluster without it.
 func oneLate(w *world) error {

@@ -70,11 +70,11 @@ func (l killLine) play(t *testing.T) {
 				run = func(w *world) error { return k.form(w, round) }
 			}
 			r := w.play(t, scenario{within: 2 * time.Minute, run: run})
-			l.results.add(l.name, name, r)
 			t.Log("struck: ", k.hits())
 			if missed := k.missed(); r.err == nil && len(missed) > 0 && round < 3 {
-				t.Error("never found their moment: ", strings.Join(missed, ", "))
+				r.err = fmt.Errorf("never found their moment: %s", strings.Join(missed, ", "))
 			}
+			l.results.add(l.name, name, r)
 			if r.err != nil || l.forms {
 				w.close(t)
 				w = nil

@@ -120,27 +120,21 @@ func toOneAndBack(w *world) error {
 	return w.Scale(3)
 }
 
-// A node is told to go when it has added its learner and not started it.
+// A node is told to go while it joins, after each of its steps.
 func goWhileJoining(w *world) error {
-	joining := make(chan *hosts.Host, 1)
-	defer w.Follow(func(l hosts.Line) {
-		if l.Msg == hosts.Acted && l.Action == "add-learner" {
-			select {
-			case joining <- l.Host:
-			default:
-			}
+	for _, reason := range []string{"ForeignRecord", "JoinLearner", "RecordIdentity", "StartLearner", "CompleteLaunch"} {
+		grow := func() error { return w.Scale(4) }
+		if err := w.atReason(hosts.Acted, reason, grow, func(h *hosts.Host) error {
+			w.ranOut[h.ID] = true // whether its launch hook ends so or so does not matter any more
+			return w.Shrink(h.ID)
+		}); err != nil {
+			return err
 		}
-	})()
-	if err := w.Scale(4); err != nil {
-		return err
+		if _, err := w.Settle(w.ctx); err != nil {
+			return fmt.Errorf("told to go after %s: %w", reason, err)
+		}
 	}
-	select {
-	case h := <-joining:
-		w.ranOut[h.ID] = true // whether its launch hook ends so or so does not matter any more
-		return w.Shrink(h.ID)
-	case <-w.ctx.Done():
-		return context.Cause(w.ctx)
-	}
+	return nil
 }
 
 func replaceLeader(w *world) error {

@@ -12,6 +12,7 @@ import (
 // lines is the matrix, but for the kills (kill_test.go).
 func lines() []line {
 	return []line{
+		chaosLine(),
 		{name: "leaving", scenarios: []scenario{
 			{name: "powered off without notice, then replaced at its address", run: powerOffThenReplaced},
 			{name: "two of three told to go at once", run: twoAtOnce},
@@ -19,13 +20,16 @@ func lines() []line {
 			{name: "healthy and crashing told to go together", run: healthyAndCrashing},
 			{name: "all three told to go, three wanted", within: 90 * time.Second, run: allAtOnce},
 			{name: "to one and back", within: 90 * time.Second, run: toOneAndBack},
-			{name: "told to go while joining", run: goWhileJoining},
+			{name: "told to go while joining, at every step", within: 2 * time.Minute, run: goWhileJoining},
 		}},
 		{name: "first cluster", fresh: true, scenarios: []scenario{
-			{name: "three become five after the promise", run: growWhileForming("PromiseFirst")},
-			{name: "three become five after the commitment", run: growWhileForming("CommitFirst")},
+			{name: "three become five after the promise", run: resizeAt("PromiseFirst", 5)},
+			{name: "three become five after the commitment", run: resizeAt("CommitFirst", 5)},
 			{name: "one node late", run: oneLate},
-			{name: "three become two after the promise", run: shrinkWhileForming},
+			{name: "three become two after the promise", run: resizeAt("PromiseFirst", 2)},
+			{name: "three become one after the commitment", within: 90 * time.Second, run: resizeAt("CommitFirst", 1)},
+			{name: "one told to go after its promise", run: goAt("PromiseFirst")},
+			{name: "one told to go after its commitment", run: goAt("CommitFirst")},
 		}},
 		{name: "disks", scenarios: []scenario{
 			{name: "root volume wiped", run: wiped(true)},

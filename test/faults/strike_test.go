@@ -60,6 +60,9 @@ func (s *strike) aims(h *hosts.Host) bool {
 	return h != nil && !s.struck && (s.host == h.ID || s.host == "" && !s.not[h.ID])
 }
 
+// anybody: whichever agent is first.
+func (s *strike) anybody() bool { return s.host == "" && s.not == nil }
+
 // striker kills agents at the points it was armed with.
 type striker struct {
 	mu    sync.Mutex
@@ -212,9 +215,18 @@ func (k *striker) answered(a hosts.Answer) (forward bool) {
 		if caller == nil {
 			caller = a.Caller()
 		}
-		return s.aims(caller)
+		return s.aims(caller) || caller == nil && s.anybody()
 	})
-	return s == nil || !k.hit(s, caller)
+	switch {
+	case s == nil:
+		return true
+	case caller == nil: // another strike was quicker: it died between, too
+		k.mu.Lock()
+		s.struck = true
+		k.mu.Unlock()
+		return false
+	}
+	return !k.hit(s, caller)
 }
 
 // calls reports whether a call is the effect of the strike's action.
