@@ -15,6 +15,8 @@ const (
 	actionTimeout = 10 * time.Second
 	// stopTimeout: systemd kills a unit that does not stop after 90 s by default.
 	stopTimeout = 100 * time.Second
+	// persistent is how many failures in a row are an error.
+	persistent = 8
 )
 
 // ended is an action's end.
@@ -86,7 +88,10 @@ func (a *Agent) perform(ctx context.Context, act policy.Action) (detail string, 
 		return a.parts.Disk.Archive(act.Why)
 	case policy.AddLearner:
 		id, err := a.parts.Members.AddLearner(ctx, act.Instance, act.PeerURL)
-		return id.String(), err
+		if err != nil {
+			return "", err
+		}
+		return id.String(), nil
 	case policy.Promote:
 		return "", a.parts.Members.Promote(ctx, act.Member)
 	case policy.RemoveMember:
@@ -148,11 +153,14 @@ func (a *Agent) finish(e ended) {
 		attrs = append(attrs, "detail", e.detail)
 	}
 	if e.err != nil {
-		// The first failure is news; what is repeated until it works is said at
-		// every doubling, and counted in quorumd_actions_total.
-		level := slog.LevelError
-		if n := failures; n&(n-1) != 0 {
+		// One failure is often etcd's or another node's "not now"; what goes on failing
+		// is an error. It is said at every doubling, and counted in quorumd_actions_total.
+		level := slog.LevelWarn
+		switch {
+		case failures&(failures-1) != 0:
 			level = slog.LevelDebug
+		case failures >= persistent:
+			level = slog.LevelError
 		}
 		a.log.Log(context.Background(), level, "action failed", append(attrs, "result", result, "failures", failures, "error", e.err)...)
 		return

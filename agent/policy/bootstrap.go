@@ -114,7 +114,8 @@ func (p *pass) candidate() (*Promise, Verdict, bool) {
 	case len(silent) > 0:
 		return nil, Verdict{Reason: PeersSilent, Detail: strings.Join(silent, ", ")}, false
 	case len(data) > 0:
-		return nil, Verdict{Reason: PeersHaveData, Detail: strings.Join(data, ", ")}, false
+		// Where it started what was promised, the tag is on the group or about to be.
+		return nil, Verdict{Reason: PeersHaveData, Detail: strings.Join(data, ", "), Duties: []Duty{WatchGroup{Every: time.Second}}}, false
 	}
 	return want, Verdict{}, true
 }
@@ -220,13 +221,14 @@ func (p *pass) startFirst(rec Record) Verdict {
 
 // requests answers what operators ask for.
 func requests(p *pass) Verdict {
-	for _, r := range p.v.Requests {
-		if r.Kind == FreshStart {
-			return p.freshStart(r)
-		}
+	if len(p.v.Requests) == 0 {
+		return Verdict{Reason: Idle}
+	}
+	r := p.v.Requests[0]
+	if r.Kind != FreshStart {
 		return Verdict{Reason: FreshRefused, Action: AnswerRequest{ID: r.ID, Answer: "unknown request " + string(r.Kind)}}
 	}
-	return Verdict{Reason: Idle}
+	return p.freshStart(r)
 }
 
 // freshStart removes the tag of a cluster of which nothing is left, so that the

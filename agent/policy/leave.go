@@ -220,7 +220,7 @@ func (l *leaver) decide() Verdict {
 			return Verdict{Reason: MemberUnhealthy, Detail: l.member.ID.String(), Recheck: at}
 		}
 		if !l.mayRemove(l.member.ID) {
-			return Verdict{Reason: QuorumWouldBreak, Detail: l.quorumDetail()}
+			return l.cannotRemove()
 		}
 		return Verdict{Reason: RemoveSelf, Detail: l.member.ID.String(), Action: l.remove()}
 	}
@@ -341,7 +341,8 @@ func (l *leaver) queue() Verdict {
 	ver := Verdict{Reason: AwaitLock, Duties: []Duty{KeepQueued{Reason: HoldLeaving}}}
 	switch {
 	case !l.mayRemove(l.member.ID):
-		ver.Reason, ver.Detail = QuorumWouldBreak, l.quorumDetail()
+		ver = l.cannotRemove()
+		ver.Duties = []Duty{KeepQueued{Reason: HoldLeaving}}
 	case l.takeable():
 		ver.Reason, ver.Action = TakeLock, TakeSlot{Reason: HoldLeaving}
 		if len(lock.Leaving) == 0 {
@@ -359,7 +360,7 @@ func (l *leaver) queue() Verdict {
 // goNow hands leadership over and removes this node's member, in that order.
 func (l *leaver) goNow() Verdict {
 	if !l.mayRemove(l.member.ID) {
-		return Verdict{Reason: QuorumWouldBreak, Detail: l.quorumDetail()}
+		return l.cannotRemove()
 	}
 	if to, ok := l.successor(); ok && l.v.Receipts[MoveLeader{}.Key()].Failures < 3 {
 		return Verdict{Reason: HandOver, Detail: "to " + to.String(), Action: MoveLeader{To: to}}
@@ -431,7 +432,7 @@ func (l *leaver) atDeadline() Verdict {
 	}
 	if !l.hurry {
 		// Only the lock's patience ended, not the time: keep waiting.
-		return Verdict{Reason: QuorumWouldBreak, Detail: l.quorumDetail()}
+		return l.cannotRemove()
 	}
 	if to, ok := l.successor(); ok && l.v.Receipts[MoveLeader{}.Key()].Failures < 2 {
 		return Verdict{Reason: DeadlineHandOver, Detail: "to " + to.String(), Action: MoveLeader{To: to}}
@@ -456,6 +457,10 @@ func (l *leaver) afterRemoval() Verdict {
 	case u.Known() && !u.Value.Stopped():
 		return Verdict{Reason: StopAfterRemoval, Action: StopEtcd{}}
 	}
+	why := CompleteLeave
+	if !u.Known() {
+		why = DeadlineComplete // nobody can tell that etcd is stopped, and no time is left
+	}
 	if l.own == 0 {
 		return l.complete(NothingToLeave)
 	}
@@ -473,7 +478,7 @@ func (l *leaver) afterRemoval() Verdict {
 		}
 		return Verdict{Reason: GiveBackLock, Action: l.release(h)}
 	}
-	return l.complete(CompleteLeave)
+	return l.complete(why)
 }
 
 func (l *leaver) release(h Hold) Action {
@@ -494,6 +499,18 @@ func (l *leaver) complete(why Reason) Verdict {
 		return Verdict{Reason: Left, Detail: "the group has no terminate hook for this agent"}
 	}
 	return Verdict{Reason: AwaitHook, Detail: l.hook.Name}
+}
+
+// cannotRemove says why this node's member may not be removed now: because the
+// rest would not be a healthy majority, or because the probes that could tell are
+// not young enough to rest a disruption on, and are being repeated.
+func (p *pass) cannotRemove() Verdict {
+	for _, m := range p.list.Members {
+		if m.ID != p.own && p.healthy(m, p.cfg.StaleAfter) && !p.healthy(m, p.cfg.ActWithin) {
+			return Verdict{Reason: HealthUnknown, Detail: "the last probe of " + m.ID.String() + " is too old to act on"}
+		}
+	}
+	return Verdict{Reason: QuorumWouldBreak, Detail: p.quorumDetail()}
 }
 
 func (p *pass) quorumDetail() string {

@@ -76,12 +76,14 @@ func (p *pass) gate(ver Verdict, recheck time.Time) (Verdict, time.Time) {
 	return ver, recheck
 }
 
-// backoff is the pause after n failures in a row: 0.5 s doubling to 30 s. Adding a
-// member is tried again every second at the latest: etcd refuses it for 5 s after
-// the last change, which is the commonest cause, and asks no more than to wait.
+// backoff is the pause after n failures in a row: 0.5 s doubling to 30 s. Changes
+// of the member list are tried again every second at the latest: etcd refuses them
+// for 5 s after the last one, which is the commonest cause, and asks no more than
+// to wait.
 func backoff(a Action, n int) time.Duration {
 	longest := 30 * time.Second
-	if _, ok := a.(AddLearner); ok {
+	switch a.(type) {
+	case AddLearner, RemoveMember:
 		longest = time.Second
 	}
 	d := 500 * time.Millisecond

@@ -249,6 +249,9 @@ func evict(p *pass) (Verdict, bool) {
 		if h.Instance == p.v.Self.Instance {
 			continue // our own hold is the leave concern's
 		}
+		if f := p.v.Peers[h.Instance]; f.Value.Leaving && fresh(p, SourcePeers, f, p.cfg.StaleAfter) {
+			continue // its holder is at it
+		}
 		return Verdict{Reason: EvictHold, Detail: string(h.Instance),
 			Action: ReleaseHold{Slot: h.Slot, Instance: h.Instance, Revision: h.Revision}}, true
 	}
