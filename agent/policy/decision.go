@@ -95,8 +95,9 @@ type State struct {
 	// LaunchingSince is when this node was first told to be in service without
 	// being a voter.
 	LaunchingSince time.Time
-	// NotServingSince is since when this node, told to go, has not been seen to serve.
-	NotServingSince time.Time
+	// NotServingSince is since when this node, told to go, does not serve, put off
+	// by the time that it served in between; ServingSince is when it last began to.
+	NotServingSince, ServingSince time.Time
 	// CapacitySince is since when the voters are not as many as the group wants.
 	CapacitySince time.Time
 	// QueuedSince is when this node first wanted the disruption lock.

@@ -73,7 +73,7 @@ func leave(p *pass) Verdict {
 
 // stay is leave's answer where nobody told this node to go.
 func (p *pass) stay() Verdict {
-	p.next.QueuedSince, p.next.NotServingSince = time.Time{}, time.Time{}
+	p.next.QueuedSince, p.next.NotServingSince, p.next.ServingSince = time.Time{}, time.Time{}, time.Time{}
 	if h, ok := p.ownHold(); ok && h.Reason == HoldLeaving && fresh(p, SourceLock, p.v.Lock, p.cfg.ActWithin) &&
 		fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
 		// A removal of ours that was given up may still take effect: the slot is held
@@ -204,7 +204,7 @@ func (l *leaver) decide() Verdict {
 		return l.atDeadline()
 	}
 	if l.healthy(l.member, l.cfg.StaleAfter) {
-		l.next.NotServingSince = time.Time{}
+		l.serves()
 	} else {
 		// A voter that does not serve disrupts nothing by going, and a healthy
 		// leaver must not wait for it: no replacement, no lock. But not known to
@@ -213,9 +213,7 @@ func (l *leaver) decide() Verdict {
 		if !l.failing(l.member) {
 			return Verdict{Reason: HealthUnknown, Detail: l.member.ID.String()}
 		}
-		if l.next.NotServingSince.IsZero() {
-			l.next.NotServingSince = l.now
-		}
+		l.fails()
 		if at := l.next.NotServingSince.Add(l.cfg.StaleAfter); l.now.Before(at) {
 			return Verdict{Reason: MemberUnhealthy, Detail: l.member.ID.String(), Recheck: at}
 		}
@@ -232,6 +230,30 @@ func (l *leaver) decide() Verdict {
 		return ver
 	}
 	return l.underLock()
+}
+
+// serves notes that the member was seen to serve.
+func (l *leaver) serves() {
+	if l.next.ServingSince.IsZero() {
+		l.next.ServingSince = l.now
+	}
+}
+
+// fails notes that the member was seen not to serve. One that crashes again and again
+// serves now and then, which must not count as recovered: it would wait for the lock
+// of a leaver whose removal is refused because of it. Only StaleAfter without a break does.
+func (l *leaver) fails() {
+	n := &l.next
+	served := time.Duration(0)
+	if !n.ServingSince.IsZero() {
+		served = l.now.Sub(n.ServingSince)
+	}
+	if n.NotServingSince.IsZero() || served >= l.cfg.StaleAfter {
+		n.NotServingSince = l.now
+	} else {
+		n.NotServingSince = n.NotServingSince.Add(served)
+	}
+	n.ServingSince = time.Time{}
 }
 
 // awaitReplacement reports whether a replacement that is due is worth waiting for.

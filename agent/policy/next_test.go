@@ -123,6 +123,41 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// TestCrashLoopLeaves: a leaver whose member serves now and then waits for no lock
+// once it was down for long enough in all, and not while it is up; a member that
+// recovered for good begins anew.
+func TestCrashLoopLeaves(t *testing.T) {
+	var st State
+	at := func(s int, serves bool) Reason {
+		v := told()
+		v.Now = t0.Add(time.Duration(s) * time.Second)
+		v.Lock.Value.Holders = []Hold{{Instance: "i-2", Member: 2, Cluster: 9, Reason: HoldLeaving, Phase: Acting}}
+		v.Members.At, v.Lock.At, v.Group.At, v.Lifecycle.At = v.Now, v.Now, v.Now, v.Now
+		for id, h := range v.Health {
+			h.At = v.Now
+			v.Health[id] = h
+		}
+		if !serves {
+			v.Health[1] = Fact[Health]{Err: "refused"}
+		}
+		next, d := Next(DefaultConfig(), st, v)
+		st = next
+		return d.Verdicts[ConcernLeave].Reason
+	}
+	var got []Reason
+	for s := 0; s < 40; s += 4 { // 4 s down, 4 s up
+		got = append(got, at(s, s%8 != 0))
+	}
+	got = append(got, at(40, true), at(53, true), at(54, false))
+	want := []Reason{
+		MemberUnhealthy, AwaitLock, MemberUnhealthy, AwaitLock, MemberUnhealthy, AwaitLock, RemoveSelf, AwaitLock, RemoveSelf, AwaitLock,
+		AwaitLock, AwaitLock, MemberUnhealthy,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 // TestAtRest: at rest nothing is asked for that polls every 5 s do not give.
 func TestAtRest(t *testing.T) {
 	_, d := Next(DefaultConfig(), State{}, steady())
