@@ -52,7 +52,7 @@ func killLines(bin hosts.Binaries, results *table) []killLine {
 func (l killLine) play(t *testing.T) {
 	k := &striker{}
 	var w *world
-	fresh := func() {
+	fresh := func(t *testing.T) {
 		w = newWorld(t, l.bin, func(c *hosts.Config) { c.Answered = k.answered })
 		w.Follow(k.line)
 		if !l.forms {
@@ -63,7 +63,7 @@ func (l killLine) play(t *testing.T) {
 		name := fmt.Sprintf("round %d", round+1)
 		t.Run(name, func(t *testing.T) {
 			if w == nil || l.forms {
-				fresh()
+				fresh(t)
 			}
 			run := func(w *world) error { return k.replace(w, round) }
 			if l.forms {

@@ -109,7 +109,13 @@ func (k *striker) hit(s *strike, h *hosts.Host) bool {
 	if m := h.Machine(); ok && m != nil {
 		_ = m.KillUnit(hosts.AgentUnit, syscall.SIGKILL) // it may have died by itself
 		if s.power {
-			k.tasks.Go(func() { _ = h.Cycle() }) // or its instance ended meanwhile
+			k.tasks.Go(func() {
+				if err := h.Cycle(); err != nil {
+					k.mu.Lock()
+					defer k.mu.Unlock()
+					k.log = append(k.log, fmt.Sprintf("(%s: %v)", h.Name, err))
+				}
+			})
 		}
 	}
 	return ok
