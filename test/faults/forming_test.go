@@ -10,9 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
+	"github.com/quorumd/quorumd/test/fleet"
 	"github.com/quorumd/quorumd/test/hosts"
 )
 
@@ -127,13 +131,7 @@ func wiped(all bool) func(*world) error {
 		if err := w.PowerOn(h.ID); err != nil {
 			return err
 		}
-		return w.await("a new member", func() error {
-			now, err := w.Members(w.ctx)
-			if err == nil && (now[h.ID] == nil || now[h.ID].ID == before[h.ID].ID || now[h.ID].IsLearner) {
-				err = fmt.Errorf("members are %s", now)
-			}
-			return err
-		})
+		return w.newMember(before, h.ID)
 	}
 }
 
@@ -158,6 +156,72 @@ func staleInitialCluster(h *hosts.Host) error {
 		return fmt.Errorf("%s has no %s", path, key)
 	}
 	return os.WriteFile(path, bytes.ReplaceAll(text, []byte(key), []byte(key+"i-stranger=http://127.255.255.254:2380,")), 0o644)
+}
+
+// removeByHand removes a voter as an operator may, and waits until its node is back
+// as another member.
+func (w *world) removeByHand(id string) error {
+	before, err := w.Members(w.ctx)
+	if err != nil {
+		return err
+	}
+	survivors := slices.DeleteFunc(w.Endpoints(), func(url string) bool { return url == w.Host(id).ClientURL() })
+	client, err := hosts.Client(survivors...) // a removed member may never answer
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := w.await("etcd to allow it", func() error { // it refuses for some seconds after a change
+		ctx, cancel := context.WithTimeout(w.ctx, 3*time.Second)
+		defer cancel()
+		_, err := client.MemberRemove(ctx, before[id].ID)
+		if errors.Is(err, rpctypes.ErrMemberNotFound) {
+			return nil // an answer was lost
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	return w.newMember(before, id)
+}
+
+// newMember waits until an instance votes under another member id.
+func (w *world) newMember(before fleet.Members, id string) error {
+	return w.await("a new member", func() error {
+		ctx, cancel := context.WithTimeout(w.ctx, 3*time.Second)
+		defer cancel()
+		now, err := w.Members(ctx)
+		if err == nil && (now[id] == nil || now[id].ID == before[id].ID || now[id].IsLearner) {
+			err = fmt.Errorf("members are %s", now)
+		}
+		return err
+	})
+}
+
+// diskOfAnother gives a node that is off a copy of another's disk, as an image of a
+// running machine does: what is on it must never run twice.
+func diskOfAnother(w *world) error {
+	ids, _, err := w.followers()
+	if err != nil {
+		return err
+	}
+	copied, original := w.Host(ids[0]), w.Host(ids[1])
+	before, err := w.Members(w.ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.PowerOff(copied.ID); err != nil {
+		return err
+	}
+	for _, dir := range [][2]string{{copied.DataDir(), original.DataDir()}, {copied.StateDir(), original.StateDir()}} {
+		if err := errors.Join(os.RemoveAll(dir[0]), os.CopyFS(dir[0], os.DirFS(dir[1]))); err != nil {
+			return err
+		}
+	}
+	if err := w.PowerOn(copied.ID); err != nil {
+		return err
+	}
+	return w.newMember(before, copied.ID)
 }
 
 // powerCut takes the power of all machines at once, and gives it back.

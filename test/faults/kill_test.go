@@ -28,6 +28,10 @@ var (
 		{"write-record", "MarkLeaving"}, {"take-slot", ""}, {"mark-acting", ""}, {"move-leader", ""},
 		{"remove-member", ""}, {"stop-etcd", ""}, {"release-hold", ""}, {"complete-hook", ""},
 	}
+	rejoining = []point{
+		{"stop-etcd", ""}, {"archive-data", ""}, {"write-record", "Removed"}, {"add-learner", "announced"}, {"add-learner", ""},
+		{"write-record", "RecordIdentity"}, {"start-etcd", ""}, {"write-record", "ran"},
+	}
 )
 
 // killLine strikes agents in a fleet that has proxies before etcd and AWS.
@@ -35,14 +39,15 @@ type killLine struct {
 	name    string
 	bin     hosts.Binaries
 	results *table
-	// forms: every round is a first cluster; else a replacement.
-	forms bool
+	forms   bool // every round is a first cluster of a fleet of its own
+	round   func(*striker, *world, int) error
 }
 
 func killLines(bin hosts.Binaries, results *table) []killLine {
 	return []killLine{
-		{name: "kill while forming", bin: bin, results: results, forms: true},
-		{name: "kill while replacing", bin: bin, results: results},
+		{name: "kill while forming", bin: bin, results: results, forms: true, round: (*striker).form},
+		{name: "kill while replacing", bin: bin, results: results, round: (*striker).replace},
+		{name: "kill while rejoining", bin: bin, results: results, round: (*striker).rejoin},
 	}
 }
 
@@ -65,10 +70,7 @@ func (l killLine) play(t *testing.T) {
 			if w == nil || l.forms {
 				fresh(t)
 			}
-			run := func(w *world) error { return k.replace(w, round) }
-			if l.forms {
-				run = func(w *world) error { return k.form(w, round) }
-			}
+			run := func(w *world) error { return l.round(k, w, round) }
 			r := w.play(t, scenario{within: 2 * time.Minute, run: run})
 			t.Log("struck: ", k.hits())
 			if missed := k.missed(); r.err == nil && len(missed) > 0 && round < 3 {
@@ -146,6 +148,17 @@ func (k *striker) replace(w *world, round int) error {
 	strikes = append(strikes, &strike{point: point{"promote", ""}, moment: moment(round % 3)})
 	k.arm(strikes...)
 	return w.Terminate(leader)
+}
+
+// rejoin has somebody remove a member by hand, which its node finds out, and kills its
+// agent at every point of archiving the data and joining anew.
+func (k *striker) rejoin(w *world, round int) error {
+	ids, _, err := w.followers()
+	if err != nil {
+		return err
+	}
+	k.arm(at(rejoining, round, ids[0], nil)...)
+	return w.removeByHand(ids[0])
 }
 
 // bounded bounds a wait for an effect.

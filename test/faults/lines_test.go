@@ -34,6 +34,7 @@ func lines() []line {
 		{name: "disks", scenarios: []scenario{
 			{name: "root volume wiped", run: wiped(true)},
 			{name: "data wiped, stale initial cluster", run: wiped(false)},
+			{name: "the disk of another node", run: diskOfAnother},
 			{name: "all power lost for a moment", run: powerCut},
 			{name: "to zero", run: toZero, loses: true},
 			{name: "all lost and replaced, fresh by word of the operator", within: 90 * time.Second, run: allLost, loses: true},

@@ -202,6 +202,13 @@ func effect(s *strike, h *hosts.Host) func() bool {
 				return err == nil && (old == nil || !os.SameFile(old, now))
 			})
 		}
+	case "archive-data":
+		return func() bool {
+			return pollFast(func() bool {
+				left, err := os.ReadDir(h.DataDir())
+				return err == nil && len(left) == 0
+			})
+		}
 	case "start-etcd":
 		pid := m.UnitPID(hosts.EtcdUnit)
 		return unit(func(u units.UnitState) bool { return u.MainPID != 0 && u.MainPID != pid })
