@@ -16,8 +16,6 @@ var (
 	// ErrNoActiveAction: the hook does not wait for this instance (any more): it was
 	// completed, ran out, or never opened.
 	ErrNoActiveAction = errors.New("no active lifecycle action")
-	// ErrNoHook: no hook of a transition can be chosen.
-	ErrNoHook = errors.New("no lifecycle hook to use")
 	// ErrTagDiffers: the group bears another cluster's id than the caller thinks.
 	ErrTagDiffers = errors.New("tag has another value")
 	// ErrThrottled: AWS asks to come back later, or works on the same resource.

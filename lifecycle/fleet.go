@@ -34,7 +34,7 @@ type FleetConfig struct {
 	Instance policy.InstanceID
 	Region   string
 
-	// LaunchHook and TerminateHook are the configured names, see [ChooseHook]. They only
+	// LaunchHook and TerminateHook are the configured names, see [policy.ChooseHook]. They only
 	// decide when the group's hooks are read anew.
 	LaunchHook, TerminateHook string
 

@@ -15,61 +15,6 @@ import (
 	"github.com/quorumd/quorumd/agent/policy"
 )
 
-// ChooseHook gives the hook of a transition that this agent serves: the configured one,
-// else the only one on the transition, else the only one whose name starts with
-// quorumd. Otherwise the error is an [ErrNoHook] that names all there are.
-func ChooseHook(hooks []policy.Hook, t policy.Transition, configured string) (policy.Hook, error) {
-	var on, fit []policy.Hook
-	for _, h := range hooks {
-		if h.Transition == t {
-			on = append(on, h)
-		}
-	}
-	why := "name one in the configuration"
-	switch {
-	case configured != "":
-		why = "there is no " + configured
-		fit = named(on, func(name string) bool { return name == configured })
-	case len(on) > 1:
-		fit = named(on, func(name string) bool { return strings.HasPrefix(name, "quorumd") })
-	default:
-		fit = on
-	}
-	if len(fit) == 1 {
-		return fit[0], nil
-	}
-	if len(on) == 0 {
-		return policy.Hook{}, fmt.Errorf("%w: the group has none on %s", ErrNoHook, t)
-	}
-	var names []string
-	for _, h := range on {
-		names = append(names, h.Name)
-	}
-	slices.Sort(names)
-	return policy.Hook{}, fmt.Errorf("%w: the group has %s on %s: %s", ErrNoHook, strings.Join(names, ", "), t, why)
-}
-
-func named(hooks []policy.Hook, match func(string) bool) []policy.Hook {
-	return slices.DeleteFunc(slices.Clone(hooks), func(h policy.Hook) bool { return !match(h.Name) })
-}
-
-// HeartbeatInterval is how often a hook must get a heartbeat: a third of its timeout, so
-// that two may be lost.
-func HeartbeatInterval(h policy.Hook) time.Duration { return h.Timeout / 3 }
-
-// OpenTransition gives the transition whose hooks are open in a lifecycle state, empty
-// for none. An instance that goes back to a warm pool waits in Warmed:Pending:Wait
-// for a terminating hook.
-func OpenTransition(s policy.LifecycleState) policy.Transition {
-	switch s {
-	case policy.StatePendingWait:
-		return policy.Launching
-	case policy.StateTerminatingWait, policy.StateWarmedPendingWait, policy.StateWarmedTermWait:
-		return policy.Terminating
-	}
-	return ""
-}
-
 // readHooks gives the hooks of a group, read at most every 10 min, or 10 s while this
 // instance waits for a hook that is not among them.
 func (f *Fleet) readHooks(ctx context.Context, g policy.Group) ([]policy.Hook, error) {
@@ -107,7 +52,7 @@ func (f *Fleet) readHooks(ctx context.Context, g policy.Group) ([]policy.Hook, e
 // for any, is among those known.
 func (f *Fleet) servesOpenHook(g policy.Group, known []policy.Hook) bool {
 	self, _ := g.Find(f.cfg.Instance)
-	t := OpenTransition(self.State)
+	t := policy.OpenTransition(self.State)
 	if t == "" {
 		return true
 	}
@@ -115,7 +60,7 @@ func (f *Fleet) servesOpenHook(g policy.Group, known []policy.Hook) bool {
 	if t == policy.Launching {
 		configured = f.cfg.LaunchHook
 	}
-	_, err := ChooseHook(known, t, configured)
+	_, err := policy.ChooseHook(known, t, configured)
 	return err == nil
 }
 

@@ -23,7 +23,7 @@ func (p *pass) joinDuties(why Reason) []Duty {
 	s, ok := p.state()
 	hook, hooked := p.hook(Launching)
 	if ok && hooked && (s == StatePendingWait || s == StatePending) && !p.v.Receipts[CompleteKey(hook.Name)].Done() {
-		duties = append(duties, Heartbeat{Hook: hook.Name, Every: hook.Timeout / heartbeatShare})
+		duties = append(duties, Heartbeat{Hook: hook.Name, Every: HeartbeatInterval(hook)})
 	}
 	settled := ok && !s.Pending() && (why == Voting || why == MemberUnhealthy || why == Starting || why == NotWanted)
 	switch {

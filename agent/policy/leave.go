@@ -9,9 +9,6 @@ import (
 // second, so thirty missed polls.
 const lifecycleStale = 30 * time.Second
 
-// heartbeatShare is the part of a hook's timeout after which it is extended.
-const heartbeatShare = 3
-
 // told reports whether this instance is told to go right now.
 func (p *pass) told() (string, bool) {
 	if l := p.v.Lifecycle; fresh(p, SourceTarget, l, lifecycleStale) && l.Value.Leaves() {
@@ -61,7 +58,7 @@ func leave(p *pass) Verdict {
 		ver.Duties = append(ver.Duties, p.watchOthers(5*time.Second)...)
 	}
 	if l.heartbeat() {
-		ver.Duties = append(ver.Duties, Heartbeat{Hook: l.hook.Name, Every: l.hook.Timeout / heartbeatShare})
+		ver.Duties = append(ver.Duties, Heartbeat{Hook: l.hook.Name, Every: HeartbeatInterval(l.hook)})
 	}
 	for _, t := range l.times {
 		if t.After(p.now) {
@@ -126,7 +123,7 @@ func (p *pass) leaving(mark *Leaving) *leaver {
 	l := &leaver{pass: p, mark: mark}
 	l.hook, l.hooked = p.hook(Terminating)
 	if s, ok := p.state(); ok {
-		l.open = l.hooked && (s == StateTerminatingWait || s == StateWarmedTermWait || s == StateWarmedPendingWait)
+		l.open = l.hooked && OpenTransition(s) == Terminating
 	}
 	l.findDeadline()
 	l.findMembership()

@@ -255,22 +255,8 @@ func (p *pass) hook(t Transition) (Hook, bool) {
 	if t == Launching {
 		name = p.cfg.LaunchHook
 	}
-	var of []Hook
-	for _, h := range p.v.Group.Value.Hooks {
-		if h.Transition == t {
-			of = append(of, h)
-		}
-	}
-	switch {
-	case name != "":
-		of = slices.DeleteFunc(of, func(h Hook) bool { return h.Name != name })
-	case len(of) > 1:
-		of = slices.DeleteFunc(of, func(h Hook) bool { return !strings.HasPrefix(h.Name, "quorumd") })
-	}
-	if len(of) != 1 {
-		return Hook{}, false
-	}
-	return of[0], true
+	h, err := ChooseHook(p.v.Group.Value.Hooks, t, name)
+	return h, err == nil
 }
 
 // instanceLeaving reports whether an instance is known to be on its way out.
