@@ -96,6 +96,9 @@ func (a *agent) course(act policy.Action) (effect, result time.Duration, err err
 		effect += w.between(0, 9*time.Second)
 		result = effect + time.Millisecond
 	}
+	if result > actionTimeout { // given up before it is done: no answer is no success
+		result, err = actionTimeout, errTimeout
+	}
 	if err != nil || result > time.Second {
 		a.m.bad = w.now + min(result, actionTimeout)
 	}
@@ -106,6 +109,7 @@ func (a *agent) course(act policy.Action) (effect, result time.Duration, err err
 // changed.
 func (a *agent) finish(act policy.Action, start time.Time, err error) {
 	end := a.m.clock()
+	a.w.tell(Ended{Instance: a.m.id})
 	a.view.InFlight = nil
 	a.view.Last = policy.LastAction{Action: act, Ended: end}
 	r := a.view.Receipts[act.Key()]

@@ -113,6 +113,11 @@ func (w *world) auditUnknown(a *agent, v policy.View, d policy.Decision) {
 		if strings.HasPrefix(what, "peer") && e.Concern == policy.ConcernLeave {
 			return
 		}
+		// The same silence lets the steward take out the learner of an instance that
+		// leaves: its own agent would, and a learner's removal never affects the quorum.
+		if strings.HasPrefix(what, "peer") && e.Verdicts[e.Concern].Reason == policy.LearnerLeaving {
+			return
+		}
 		// Writing the tag is the step before starting the same promised cluster.
 		if s, ok := d.Action.(policy.StartEtcd); ok && s.New && e.Verdicts[e.Concern].Reason == policy.TagFirst {
 			return

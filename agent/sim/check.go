@@ -41,6 +41,8 @@ const (
 	ArchivedRightly Invariant = "ArchivedRightly"
 	// OneProcess: a member never runs on two machines.
 	OneProcess Invariant = "OneProcess"
+	// OneAction: an agent does one thing at a time.
+	OneAction Invariant = "OneAction"
 	// Converges: once faults stop, everything comes to rest as it should be, or,
 	// where the majority is lost for good, sits still.
 	Converges Invariant = "Converges"
@@ -93,6 +95,7 @@ type instanceSeen struct {
 	InstanceIs
 	untold time.Duration   // when a notice was withdrawn
 	member policy.MemberID // that runs there
+	acting policy.Action   // which its agent began and has not ended
 }
 
 // NewChecker makes a checker for agents with this configuration.
@@ -117,6 +120,8 @@ func (c *Checker) Observe(at time.Duration, e Event) {
 	switch e := e.(type) {
 	case Began:
 		c.began(at, e)
+	case Ended:
+		c.instance(e.Instance).acting = nil
 	case Applied:
 		c.applied(at, e)
 	case ClusterIs:
@@ -211,6 +216,11 @@ func (c *Checker) started(at time.Duration, e EtcdStarted) {
 }
 
 func (c *Checker) began(at time.Duration, e Began) {
+	i := c.instance(e.Instance)
+	if i.acting != nil {
+		c.fail(at, OneAction, "%s began %s (%s) while %s is under way", e.Instance, e.Action.Kind(), e.Reason, i.acting.Kind())
+	}
+	i.acting = e.Action
 	a, ok := e.Action.(policy.CompleteHook)
 	if !ok || a.Result != policy.Continue || !e.Member {
 		return

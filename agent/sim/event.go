@@ -21,6 +21,10 @@ type Began struct {
 	Member bool
 }
 
+// Ended: an action that began is over for its agent, whatever became of it; the
+// end of the agent itself ends it too.
+type Ended struct{ Instance policy.InstanceID }
+
 // Applied: an action of an agent took effect, perhaps long after the agent gave
 // up on it. It comes before the events that tell the effect.
 type Applied struct {
@@ -108,6 +112,7 @@ type Elected struct {
 type Settled struct{ Wrong []string }
 
 func (Began) event()       {}
+func (Ended) event()       {}
 func (Applied) event()     {}
 func (ClusterIs) event()   {}
 func (InstanceIs) event()  {}

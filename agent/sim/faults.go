@@ -145,15 +145,16 @@ func (w *world) any() *machine {
 
 // fragile: a voter is away already, or there is none to spare.
 func (w *world) fragile() bool {
-	for _, c := range w.clusters {
-		for _, m := range c.members {
-			if _, linked := c.linkedSince(m); !m.learner && !linked {
-				return true
-			}
-		}
-		return c.voters() < 3
+	c := w.current()
+	if c == nil {
+		return true
 	}
-	return true
+	for _, m := range c.members {
+		if _, linked := c.linkedSince(m); !m.learner && !linked {
+			return true
+		}
+	}
+	return c.voters() < 3
 }
 
 // heal ends all faults: from now on the world must come to rest.
@@ -324,12 +325,12 @@ func (w *world) spotNotice(m *machine) {
 // revoke: told to go to the warm pool, and back again before it went.
 func (w *world) revoke(m *machine) {
 	i := w.group.find(m.id)
-	if i == nil || i.state != policy.StateInService {
-		return
+	if i == nil || i.state != policy.StateInService || !m.spot.IsZero() {
+		return // what Spot announced is not taken back
 	}
 	m.setTarget(policy.TargetWarmedStopped)
 	w.after(w.between(3*time.Second, 2*time.Minute), func() {
-		if i.state == policy.StateInService {
+		if i.state == policy.StateInService && m.spot.IsZero() {
 			m.setTarget(policy.TargetInService)
 		}
 	})

@@ -30,7 +30,6 @@ type item struct {
 	// The hook that waits, if one does: since when, and until when.
 	opened, until time.Duration
 	gen           int
-	replaced      bool // its replacement was launched
 }
 
 const groupARN = "arn:aws:autoscaling:eu-central-1:1:autoScalingGroup:1:autoScalingGroupName/sim"

@@ -24,6 +24,7 @@ type agent struct {
 	beats   map[string]*beat
 	queued  *keep
 	watched string // the ids asked of EC2
+	halt    func() // ends the real loop that stands in for this model
 }
 
 // startAgent starts the agent's process: everything but the disk is new.
@@ -46,6 +47,10 @@ func (m *machine) startAgent() {
 		Receipts: map[string]policy.Receipt{},
 	}
 	a.say("the agent starts")
+	if m.w.drive != nil {
+		a.halt = m.w.drive(a)
+		return
+	}
 	a.setPace(policy.SourceTarget, time.Second)
 	a.setPace(policy.SourceUnit, 100*time.Millisecond)
 	a.setPace(policy.SourceSpot, 5*time.Second)
@@ -64,6 +69,10 @@ func (m *machine) crashAgent() {
 	m.agent.say("the agent dies")
 	m.agent.alive = false
 	m.agent.action++
+	m.w.tell(Ended{Instance: m.id})
+	if m.agent.halt != nil {
+		m.agent.halt()
+	}
 	m.bad = m.w.now
 	m.agent.stopDuties()
 	m.agent = nil

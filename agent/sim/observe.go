@@ -19,7 +19,6 @@ type version struct {
 	cluster policy.ClusterID
 	n       int
 	own     bool // answered by this node's own member
-	failed  bool
 }
 
 var (
@@ -204,8 +203,16 @@ func (a *agent) probe(id policy.MemberID) (policy.Health, error) {
 			m = e
 		}
 	}
+	if len(m.ClientURLs) == 0 {
+		return policy.Health{}, errSilent
+	}
+	return a.probeURL(m.ClientURLs[0])
+}
+
+// probeURL asks whatever listens there.
+func (a *agent) probeURL(url string) (policy.Health, error) {
 	for _, o := range a.w.machines {
-		if len(m.ClientURLs) == 0 || o.clientURL() != m.ClientURLs[0] {
+		if o.clientURL() != url {
 			continue
 		}
 		if !a.m.reaches(o) || !o.etcd.running || o.etcd.paused {

@@ -19,6 +19,8 @@ type Options struct {
 	Variant *Variant
 	// Full keeps the whole transcript, not only its end.
 	Full bool
+	// plan is used in place of the one that the seed draws.
+	plan *plan
 	// Audit checks every n-th pass of Next itself; 0: every 97th.
 	Audit int
 }
@@ -74,6 +76,10 @@ type world struct {
 	calm    bool // no more faults
 	stop    bool // enough is known
 
+	// drive runs another loop in place of the model's, on the model's machine, and
+	// gives what ends it; nil: none.
+	drive func(*agent) (halt func())
+
 	awsDown, throttled bool
 	awsBad             time.Duration // when AWS last did not answer as it should
 }
@@ -97,6 +103,9 @@ func newWorld(o Options) *world {
 	}
 	w.check = NewChecker(w.cfg)
 	w.plan = w.drawPlan()
+	if o.plan != nil {
+		w.plan = *o.plan
+	}
 	w.group = newGroup(w)
 	return w
 }
@@ -187,6 +196,14 @@ func (w *world) machine(id policy.InstanceID) *machine {
 		return nil
 	}
 	return w.machines[i]
+}
+
+// current is the cluster that was formed last, nil while there is none.
+func (w *world) current() *cluster {
+	if len(w.clusters) == 0 {
+		return nil
+	}
+	return w.clusters[len(w.clusters)-1]
 }
 
 // alive are the machines that EC2 has not terminated, switched on or not.
