@@ -13,8 +13,8 @@ import (
 )
 
 // chaosLine lets things happen by chance, for -more rounds: what nobody thought of.
-func chaosLine() line {
-	l := line{name: "by chance"}
+func chaosLine(name string, cfg func(*hosts.Config)) line {
+	l := line{name: name, cfg: cfg}
 	for round := range *more {
 		seed := rand.Uint64()
 		l.scenarios = append(l.scenarios, scenario{

@@ -12,7 +12,12 @@ import (
 // lines is the matrix, but for the kills (kill_test.go).
 func lines() []line {
 	return []line{
-		chaosLine(),
+		chaosLine("by chance", nil), chaosLine("by chance, one of four answers lost", loseSome),
+		{name: "every agent's first answer to every change lost", cfg: loseFirst, scenarios: []scenario{
+			{name: "the leader replaced", run: replaceLeader},
+			{name: "two of three told to go at once", run: twoAtOnce},
+			{name: "to one and back", within: 90 * time.Second, run: toOneAndBack},
+		}},
 		{name: "leaving", scenarios: []scenario{
 			{name: "powered off without notice, then replaced at its address", run: powerOffThenReplaced},
 			{name: "two of three told to go at once", run: twoAtOnce},
