@@ -1,8 +1,9 @@
 // Package faults is the fault matrix: real agents and real etcd in an emulated
 // auto scaling group (package hosts), while everything around them breaks.
 //
-//	go test -tags faults -count=1 -p 1 -timeout 30m ./test/faults
-//	go test -tags faults -count=1 ./test/faults -run 'TestFaults/matrix/leaving/healthy'
+//	go test -tags faults -count=1 -p 1 -timeout 30m -v ./test/faults   # -v: go test hides the table of a pass
+//	go test -tags faults -count=1 -v ./test/faults -run TestFaults/matrix/leaving/healthy
+//	go test -tags faults -count=1 -v ./test/faults -run TestFaults/matrix/by_chance -more 20
 //
 // Every scenario begins and ends with a settled fleet, and writes go on all the
 // while. Whatever happened, these hold at its end: the members are the instances in

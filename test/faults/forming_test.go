@@ -198,8 +198,12 @@ func (w *world) newMember(before fleet.Members, id string) error {
 	})
 }
 
-// diskOfAnother gives a node that is off a copy of another's disk, as an image of a
-// running machine does: what is on it must never run twice.
+// diskOfAnother gives a node that is off a copy of all of another's disk, as an image
+// of a running machine does. Its etcd is allowed to start at boot, but the copied
+// drop-in binds the other's address, which keeps it from running twice until the agent
+// has archived it. (Data and state_dir alone, on a node with drop-ins of its own, do
+// start: two members with one id, and the copy's raft log panics. Nothing but the
+// agent keeps that from happening, and etcd may be quicker.)
 func diskOfAnother(w *world) error {
 	ids, _, err := w.followers()
 	if err != nil {
@@ -213,8 +217,11 @@ func diskOfAnother(w *world) error {
 	if err := w.PowerOff(copied.ID); err != nil {
 		return err
 	}
-	for _, dir := range [][2]string{{copied.DataDir(), original.DataDir()}, {copied.StateDir(), original.StateDir()}} {
-		if err := errors.Join(os.RemoveAll(dir[0]), os.CopyFS(dir[0], os.DirFS(dir[1]))); err != nil {
+	for to, from := range map[string]string{
+		copied.DataDir(): original.DataDir(), copied.StateDir(): original.StateDir(),
+		filepath.Join(copied.Dir, "system"): filepath.Join(original.Dir, "system"),
+	} {
+		if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(from))); err != nil {
 			return err
 		}
 	}
