@@ -15,6 +15,9 @@ const (
 	actionTimeout = 10 * time.Second
 	// stopTimeout: systemd kills a unit that does not stop after 90 s by default.
 	stopTimeout = 100 * time.Second
+	// keepReceipts is longer than any rule looks back: a hook's completion counts for
+	// as long as the hook can be open.
+	keepReceipts = 48 * time.Hour
 	// persistent is how many failures in a row are an error.
 	persistent = 8
 )
@@ -41,7 +44,7 @@ func (a *Agent) begin(ctx context.Context, d policy.Decision) {
 		"what", fmt.Sprintf("%+v", summary(d.Action)))
 	timeout := actionTimeout
 	switch d.Action.(type) {
-	case policy.StopEtcd, policy.ArchiveData:
+	case policy.StartEtcd, policy.StopEtcd, policy.ArchiveData: // a daemon-reload may take long, too
 		timeout = stopTimeout
 	}
 	// An action outlives a stop of the loop, bounded: cutting it in the middle
@@ -130,11 +133,19 @@ func (a *Agent) finish(e ended) {
 			r.Failures, r.LastErr, r.Succeeded = 0, "", end
 		}
 		v.Receipts[e.action.Key()] = r
+		for key, old := range v.Receipts {
+			if end.Sub(old.Ended) > keepReceipts {
+				delete(v.Receipts, key)
+			}
+		}
 		failures = r.Failures
 		if e.err == nil {
 			landed(v, e.action)
 		}
 	})
+	if _, ok := e.action.(policy.WriteRecord); ok {
+		a.sources["peers"].now() // a promise rests on what others say after it was written
+	}
 	for _, name := range policy.Affected(e.action) {
 		if o, ok := a.sources[name]; ok {
 			o.now()

@@ -238,7 +238,8 @@ func (a *Agent) warn(ws []policy.Warning) {
 // keepEndpoints writes the members' client URLs down when they changed, so that a
 // node finds the cluster again when etcd and AWS are both away.
 func (a *Agent) keepEndpoints(v policy.View) {
-	if !v.Members.Known() || v.InFlight != nil || v.Record.Instance != v.Self.Instance {
+	if !v.Members.Known() || v.InFlight != nil || v.Record.Instance != v.Self.Instance ||
+		v.Record.Cluster != v.Members.Value.Cluster {
 		return
 	}
 	var urls []string
@@ -248,13 +249,13 @@ func (a *Agent) keepEndpoints(v policy.View) {
 	if len(urls) == 0 || equal(urls, v.Record.Endpoints) || equal(urls, a.endpointN) {
 		return
 	}
-	a.endpointN = urls
 	r := v.Record
 	r.Endpoints = urls
 	if err := a.parts.Disk.Save(r); err != nil {
-		a.log.Warn("cannot write the record", "error", err)
+		a.log.Debug("cannot write the record", "error", err)
 		return
 	}
+	a.endpointN = urls
 	a.board.change(func(v *policy.View) { v.Record.Endpoints = urls })
 }
 

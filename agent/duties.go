@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -12,14 +11,34 @@ import (
 // duties are the goroutines of the duties that are running. Only the loop calls
 // its methods; stopAll after the loop has ended.
 type duties struct {
-	running map[policy.Duty]func()
+	running map[policy.Duty]duty
+	// ending were told to stop and may still be at it (leaving a queue takes etcd's
+	// answer): the loop does not wait for them, and starts none of them again before.
+	ending map[policy.Duty]duty
+}
+
+// duty is one goroutine: how to stop it, and when it has ended.
+type duty struct {
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func (d *duties) stop(which policy.Duty) {
+	if d.ending == nil {
+		d.ending = make(map[policy.Duty]duty)
+	}
+	d.running[which].cancel()
+	d.ending[which] = d.running[which]
+	delete(d.running, which)
 }
 
 func (d *duties) stopAll() {
-	for _, stop := range d.running {
-		stop()
+	for which := range d.running {
+		d.stop(which)
 	}
-	d.running = nil
+	for _, one := range d.ending {
+		<-one.ended
+	}
 }
 
 // apply makes exactly the named duties run: polls are paced, goroutines started
@@ -40,10 +59,9 @@ func (a *Agent) apply(ctx context.Context, named []policy.Duty) {
 			a.startDuty(ctx, duty)
 		}
 	}
-	for duty, stop := range a.duties.running {
-		if !slices.Contains(named, duty) {
-			stop()
-			delete(a.duties.running, duty)
+	for which := range a.duties.running {
+		if !slices.Contains(named, which) {
+			a.duties.stop(which)
 		}
 	}
 	a.askMu.Lock()
@@ -69,12 +87,20 @@ func shorter(a, b time.Duration) time.Duration {
 }
 
 // startDuty starts a duty that is not running yet.
-func (a *Agent) startDuty(ctx context.Context, duty policy.Duty) {
-	if _, ok := a.duties.running[duty]; ok {
+func (a *Agent) startDuty(ctx context.Context, which policy.Duty) {
+	if _, ok := a.duties.running[which]; ok {
 		return
 	}
+	if old, ok := a.duties.ending[which]; ok {
+		select {
+		case <-old.ended:
+			delete(a.duties.ending, which)
+		default:
+			return // its end pokes the loop
+		}
+	}
 	var run func(context.Context)
-	switch duty := duty.(type) {
+	switch duty := which.(type) {
 	case policy.Heartbeat:
 		run = func(ctx context.Context) { a.heartbeat(ctx, duty) }
 	case policy.KeepQueued:
@@ -83,12 +109,16 @@ func (a *Agent) startDuty(ctx context.Context, duty policy.Duty) {
 		return
 	}
 	if a.duties.running == nil {
-		a.duties.running = make(map[policy.Duty]func())
+		a.duties.running = make(map[policy.Duty]duty)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { run(ctx) })
-	a.duties.running[duty] = func() { cancel(); wg.Wait() }
+	one := duty{cancel: cancel, ended: make(chan struct{})}
+	go func() { // stopAll waits for it
+		run(ctx)
+		close(one.ended)
+		a.board.wake()
+	}()
+	a.duties.running[which] = one
 }
 
 // heartbeat extends a hook at once and then every duty.Every, sooner after a

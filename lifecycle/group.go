@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,7 +49,13 @@ func (f *Fleet) Group(ctx context.Context) (policy.Group, error) {
 			return policy.Group{}, err
 		}
 	}
-	if g.Hooks, err = f.readHooks(ctx, g); err != nil {
+	g.Hooks, err = f.readHooks(ctx, g)
+	var missing *MissingPermission
+	if errors.As(err, &missing) {
+		// A right that is missing takes the hooks away, not the group.
+		g.HooksErr, err = missing.Error(), nil
+	}
+	if err != nil {
 		return policy.Group{}, err
 	}
 	return g, nil
@@ -73,6 +80,10 @@ func (f *Fleet) lookAgain(ctx context.Context, known policy.Group, found bool) (
 	}
 	return g, err
 }
+
+// GroupName gives the name of this instance's group, which needs no right but
+// autoscaling:DescribeAutoScalingInstances; [ErrNoGroup] where it is in none.
+func (f *Fleet) GroupName(ctx context.Context) (string, error) { return f.groupName(ctx) }
 
 // groupName gives the name of this instance's group, asked for only once.
 func (f *Fleet) groupName(ctx context.Context) (string, error) {

@@ -154,6 +154,7 @@ func (c Config) Policy() policy.Config {
 	p.LockWait = c.Lifecycle.LockWait
 	p.Margin = c.Lifecycle.Margin
 	p.LaunchTimeout = c.Lifecycle.LaunchTimeout
+	p.ClusterNamed = c.Cluster != ""
 	p.LaunchHook = c.Lifecycle.LaunchHook
 	p.TerminateHook = c.Lifecycle.TerminateHook
 	return p

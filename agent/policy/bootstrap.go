@@ -48,7 +48,7 @@ func (p *pass) firstCluster() Verdict {
 		return Verdict{Reason: ClusterMissing, Detail: fmt.Sprintf(
 			"the group's tag names cluster %s and no member of it answers; if it is gone for good: quorumd bootstrap --fresh", tag)}
 	}
-	if mine != nil && mine.Committed {
+	if mine != nil && mine.Committed && !rec.Ran {
 		return p.finish(rec)
 	}
 	if rec.Member != 0 {
@@ -68,6 +68,10 @@ func (p *pass) firstCluster() Verdict {
 		return p.promise(rec, want)
 	case mine.Hash() != want.Hash() && !mine.Withdrawn:
 		return p.withdraw(rec)
+	case mine.Withdrawn && mine.Hash() == want.Hash():
+		// The group is what it was: to stand by the same list again takes nothing from
+		// anybody, and others may never have seen the change.
+		return p.promise(rec, want)
 	case mine.Withdrawn:
 		if who, stands := p.standsBy(mine); stands {
 			return Verdict{Reason: AwaitWithdrawal, Detail: who}
@@ -155,7 +159,7 @@ func (p *pass) standsBy(mine *Promise) (string, bool) {
 			continue
 		}
 		f := p.v.Peers[m.Instance]
-		if !fresh(p, SourcePeers, f, p.cfg.StaleAfter) {
+		if !fresh(p, SourcePeers, f, p.cfg.StaleAfter) || !p.afterOwnWord(f.At) {
 			return string(m.Instance) + " does not answer", true
 		}
 		theirs := f.Value.Promise
@@ -179,11 +183,17 @@ func (p *pass) disagree(mine *Promise) []string {
 		}
 		f := p.v.Peers[i.ID]
 		theirs := f.Value.Promise
-		if !fresh(p, SourcePeers, f, p.cfg.ActWithin) || theirs == nil || theirs.Hash() != hash || (theirs.Withdrawn && !theirs.Committed) {
+		if !fresh(p, SourcePeers, f, p.cfg.ActWithin) || !p.afterOwnWord(f.At) || theirs == nil || theirs.Hash() != hash || (theirs.Withdrawn && !theirs.Committed) {
 			missing = append(missing, string(i.ID))
 		}
 	}
 	return missing
+}
+
+// afterOwnWord reports whether an observation began after this node's own record
+// was last written: what others said before may rest on what we said before.
+func (p *pass) afterOwnWord(at time.Time) bool {
+	return at.After(p.v.Receipts[WriteRecord{}.Key()].Ended)
 }
 
 // commit writes down, before anything else, that this node may start the list.
@@ -238,9 +248,14 @@ func (p *pass) freshStart(r Request) Verdict {
 		return Verdict{Reason: FreshRefused, Detail: why, Action: AnswerRequest{ID: r.ID, Answer: why}}
 	}
 	g := p.v.Group
-	watch := []Duty{WatchGroup{Every: 2 * time.Second}, WatchClosely{}}
+	// Until it is answered nothing is promised: what is forgotten here would be
+	// promised anew at once, from a group that still shows the old tag.
+	wait := func(r Reason, detail string, a Action) Verdict {
+		return Verdict{Reason: r, Detail: detail, Action: a, Blocks: []Concern{ConcernJoin},
+			Duties: []Duty{WatchGroup{Every: 2 * time.Second}, WatchClosely{}}}
+	}
 	if !fresh(p, SourceGroup, g, groupFresh) {
-		return Verdict{Reason: GroupUnknown, Detail: g.Err, Duties: watch}
+		return wait(GroupUnknown, g.Err, nil)
 	}
 	if p.listed {
 		return refuse(fmt.Sprintf("a member of cluster %s answers: nothing to start anew", p.list.Cluster))
@@ -255,6 +270,8 @@ func (p *pass) freshStart(r Request) Verdict {
 			return refuse(fmt.Sprintf("the agent of %s does not answer, so it may hold a member of the cluster", i.ID))
 		case f.Value.HasData:
 			return refuse(fmt.Sprintf("%s has etcd data of cluster %s: start that member, or archive its data directory, first", i.ID, f.Value.Cluster))
+		case !fresh(p, SourcePeers, f, p.cfg.ActWithin):
+			return wait(PeersSilent, string(i.ID)+" is asked anew", nil)
 		}
 	}
 	if !p.v.Data.Known() || !p.v.Data.Value.Empty {
@@ -263,11 +280,16 @@ func (p *pass) freshStart(r Request) Verdict {
 	rec := p.record()
 	if rec.Member != 0 || rec.Promise != nil {
 		rec.Member, rec.Cluster, rec.Ran, rec.Promise = 0, 0, false, nil
-		return Verdict{Reason: FreshAllowed, Detail: "forgetting the old identity",
-			Action: WriteRecord{Why: string(FreshAllowed), Record: rec}, Blocks: []Concern{ConcernJoin}, Duties: watch}
+		return wait(FreshAllowed, "forgetting the old identity", WriteRecord{Why: string(FreshAllowed), Record: rec})
 	}
 	if tag := g.Value.ClusterTag; tag != "" {
-		return Verdict{Reason: FreshAllowed, Detail: "removing the tag " + tag, Action: DeleteTag{Value: tag}, Duties: watch}
+		// AWS shows for some seconds what it has removed.
+		if r := p.v.Receipts[DeleteTag{}.Key()]; r.Done() && p.now.Before(r.Succeeded.Add(groupFresh)) {
+			ver := wait(FreshAllowed, "the tag's removal is not shown yet", nil)
+			ver.Recheck = r.Succeeded.Add(groupFresh)
+			return ver
+		}
+		return wait(FreshAllowed, "removing the tag "+tag, DeleteTag{Value: tag})
 	}
 	return Verdict{Reason: FreshAllowed, Action: AnswerRequest{ID: r.ID, OK: true,
 		Answer: "the group bears no cluster tag any more; its agents now agree on a new cluster"}}

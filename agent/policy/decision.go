@@ -38,8 +38,6 @@ type Decision struct {
 	Action Action
 	// Concern is whose action it is; empty when there is none.
 	Concern Concern
-	// Cancel: the action in flight is no longer wanted.
-	Cancel bool
 	// Duties are what must be running, without repetition.
 	Duties []Duty
 	// Verdicts are every concern's answer.
@@ -95,6 +93,10 @@ type State struct {
 	// LaunchingSince is when this node was first told to be in service without
 	// being a voter.
 	LaunchingSince time.Time
+	// GaveUp: this node cannot join, and its learner was taken out for good.
+	GaveUp bool
+	// Unwritten is the leaving marker that could not be written to disk yet.
+	Unwritten *Leaving
 	// NotServingSince is since when this node, told to go, does not serve, put off
 	// by the time that it served in between; ServingSince is when it last began to.
 	NotServingSince, ServingSince time.Time

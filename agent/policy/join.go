@@ -27,6 +27,8 @@ func (p *pass) joinDuties(why Reason) []Duty {
 	}
 	settled := ok && !s.Pending() && (why == Voting || why == MemberUnhealthy || why == Starting || why == NotWanted)
 	switch {
+	case !settled && why == Voting && p.v.Group.Known() && !ok: // detached, and goes on
+		duties = append(duties, WatchGroup{Every: time.Minute})
 	case !settled && p.v.Group.Err != "" && !ok:
 		duties = append(duties, WatchGroup{Every: 30 * time.Second})
 	case !settled:
@@ -123,7 +125,7 @@ func (p *pass) withData() Verdict {
 	case !p.healthy(m, p.cfg.StaleAfter):
 		return Verdict{Reason: MemberUnhealthy, Detail: v.Health[m.ID].Err}
 	}
-	p.next.LaunchingSince = time.Time{}
+	p.next.LaunchingSince, p.next.GaveUp = time.Time{}, false
 	return p.inService(m)
 }
 
@@ -196,6 +198,11 @@ func (p *pass) withoutData() Verdict {
 	if g := v.Group; g.Known() && g.Value.ClusterTag != "" && g.Value.ClusterTag != p.list.Cluster.String() {
 		return Verdict{Reason: TagConflict, Detail: fmt.Sprintf("the group's tag says %s, the members found are of %s",
 			g.Value.ClusterTag, p.list.Cluster)}
+	}
+	if p.v.Record.Cluster != p.list.Cluster && !fresh(p, SourceGroup, v.Group, 2*time.Minute) {
+		// Which cluster is ours, the group's tag tells; an address may have become
+		// another cluster's.
+		return Verdict{Reason: GroupUnknown, Detail: v.Group.Err}
 	}
 	if m, ok := p.me(); ok {
 		return p.listedWithoutData(m)
@@ -288,7 +295,7 @@ func (p *pass) add() Verdict {
 func (p *pass) giveUpOr(ver Verdict, own Member) Verdict {
 	hook, hooked := p.hook(Launching)
 	s, _ := p.state()
-	if !hooked || s != StatePendingWait || p.next.LaunchingSince.IsZero() || !p.atFault(own) {
+	if !hooked || s != StatePendingWait || p.next.LaunchingSince.IsZero() || !(p.next.GaveUp || p.atFault(own)) {
 		return ver
 	}
 	if at := p.next.LaunchingSince.Add(p.cfg.LaunchTimeout); p.now.Before(at) {
@@ -299,6 +306,7 @@ func (p *pass) giveUpOr(ver Verdict, own Member) Verdict {
 	if !p.listNow() || healthy < total {
 		return ver
 	}
+	p.next.GaveUp = true
 	if own.ID != 0 {
 		return Verdict{Reason: WithdrawLearner, Detail: own.ID.String(),
 			Action: RemoveMember{Member: own.ID, Instance: p.v.Self.Instance, Why: "launch abandoned"}}

@@ -27,15 +27,12 @@ func leave(p *pass) Verdict {
 	switch {
 	case mark == nil && !told:
 		return p.stay()
+	case mark == nil && p.v.Receipts[WriteRecord{}.Key()].Failures < unwritable:
+		return p.markLeaving(target)
 	case mark == nil:
-		r := p.record()
-		r.Leaving = &Leaving{Since: p.now, Target: target}
-		if p.listed {
-			r.Leaving.Voters = len(p.list.Voters())
-		}
-		return Verdict{Reason: MarkLeaving, Detail: target, Blocks: []Concern{ConcernJoin},
-			Action: WriteRecord{Why: string(MarkLeaving), Record: r},
-			Duties: []Duty{WatchGroup{Every: 2 * time.Second}}}
+		// The disk takes no more writes: a reason to go, not to stay. The notice stands
+		// for as long as this process does.
+		mark = p.unwritten(target)
 	case !told && p.revoked(mark):
 		r := p.record()
 		r.Leaving = nil
@@ -68,8 +65,36 @@ func leave(p *pass) Verdict {
 	return ver
 }
 
+// unwritable is how many failures to write the marker make us go without it.
+const unwritable = 3
+
+// unwritten is the marker of a notice that is not on disk yet.
+func (p *pass) unwritten(target string) *Leaving {
+	if p.next.Unwritten == nil {
+		p.next.Unwritten = &Leaving{Since: p.now, Target: target}
+		if p.listed {
+			p.next.Unwritten.Voters = len(p.list.Voters())
+		}
+	}
+	return p.next.Unwritten
+}
+
+// markLeaving writes the marker down, before anything else.
+func (p *pass) markLeaving(target string) Verdict {
+	r := p.record()
+	r.Leaving = p.unwritten(target)
+	ver := Verdict{Reason: MarkLeaving, Detail: target, Blocks: []Concern{ConcernJoin},
+		Action: WriteRecord{Why: string(MarkLeaving), Record: r},
+		Duties: []Duty{WatchGroup{Every: 2 * time.Second}}}
+	if l := p.leaving(r.Leaving); l.heartbeat() {
+		ver.Duties = append(ver.Duties, Heartbeat{Hook: l.hook.Name, Every: HeartbeatInterval(l.hook)})
+	}
+	return ver
+}
+
 // stay is leave's answer where nobody told this node to go.
 func (p *pass) stay() Verdict {
+	p.next.Unwritten = nil
 	p.next.QueuedSince, p.next.NotServingSince, p.next.ServingSince = time.Time{}, time.Time{}, time.Time{}
 	if h, ok := p.ownHold(); ok && h.Reason == HoldLeaving && fresh(p, SourceLock, p.v.Lock, p.cfg.ActWithin) &&
 		fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
@@ -132,8 +157,13 @@ func (p *pass) leaving(mark *Leaving) *leaver {
 
 // heartbeat: for as long as the hook is open as far as anybody knows, and not
 // completed by us.
-func (l *leaver) heartbeat() bool {
-	return l.open && !l.v.Receipts[CompleteKey(l.hook.Name)].Done()
+func (l *leaver) heartbeat() bool { return l.open && !l.completed() }
+
+// completed reports whether the hook of this notice was completed: not one of an
+// earlier time that this instance was told to go (a warm pool's).
+func (l *leaver) completed() bool {
+	r := l.v.Receipts[CompleteKey(l.hook.Name)]
+	return r.Done() && r.Succeeded.After(l.mark.Since)
 }
 
 // findDeadline applies the deadline rule: the earliest of what the last
@@ -146,11 +176,13 @@ func (l *leaver) findDeadline() {
 		margin = min(margin, l.hook.Timeout/4)
 		r := l.v.Receipts[HeartbeatKey(l.hook.Name)]
 		base := l.mark.Since
-		switch {
-		case r.Succeeded.After(base):
+		// A new process does not know the last heartbeat of the one before, which came
+		// at most an interval before that ended.
+		if began := l.v.Started.Add(-HeartbeatInterval(l.hook)); began.After(base) {
+			base = began
+		}
+		if r.Succeeded.After(base) {
 			base = r.Succeeded
-		case r.Ended.IsZero() && l.v.Started.After(base):
-			base = l.v.Started // a new process: its first heartbeat is under way
 		}
 		// The hook may have opened up to one timeout before the notice was seen, by an
 		// agent that was away: no earlier, or it would have expired.
@@ -182,15 +214,34 @@ func (l *leaver) findMembership() {
 	l.out = never && l.v.Data.Known() && l.v.Data.Value.Empty
 }
 
+// allOurs reports whether the cluster ends with this group: it is the group's own,
+// or every voter of it is known and in this group.
+func (l *leaver) allOurs() bool {
+	if !l.cfg.ClusterNamed {
+		return true
+	}
+	if !l.v.Members.Ever() {
+		return false
+	}
+	for _, m := range l.list.Members {
+		if _, ok := l.v.Group.Value.Find(l.list.Instance(m)); !m.Learner && m.ID != l.own && !ok {
+			return false
+		}
+	}
+	return true
+}
+
 func (l *leaver) decide() Verdict {
 	g := l.v.Group
 	switch {
-	case fresh(l.pass, SourceGroup, g, 5*time.Second) && (g.Value.Desired == 0 || g.Value.Deleting):
+	case fresh(l.pass, SourceGroup, g, 5*time.Second) && (g.Value.Desired == 0 || g.Value.Deleting) && l.allOurs():
 		return l.complete(GroupEnds)
 	case l.out:
 		return l.afterRemoval()
 	case !l.in && l.hurry:
 		return l.stopUnremoved()
+	case !l.hurry && l.stoppedTooSoon():
+		return Verdict{Reason: StartMember, Detail: "there is time again", Action: StartEtcd{Initial: l.initial()}}
 	case !l.in:
 		return Verdict{Reason: MembershipUnknown, Detail: l.v.Members.Err}
 	case l.member.Learner:
@@ -459,6 +510,14 @@ func (l *leaver) atDeadline() Verdict {
 	return l.stopUnremoved()
 }
 
+// stoppedTooSoon: the deadline rule stopped etcd unremoved, and then a heartbeat
+// was acknowledged after all: a voter that may be needed must not stay down.
+func (l *leaver) stoppedTooSoon() bool {
+	stop := l.v.Receipts[StopEtcd{}.Key()]
+	return l.v.Unit.Known() && l.v.Unit.Value.Stopped() && l.own != 0 && l.v.Data.Known() && !l.v.Data.Value.Empty &&
+		stop.Done() && stop.Succeeded.After(l.mark.Since)
+}
+
 func (l *leaver) stopUnremoved() Verdict {
 	if u := l.v.Unit; u.Known() && !u.Value.Stopped() && l.v.Receipts[StopEtcd{}.Key()].Failures < 2 {
 		return Verdict{Reason: DeadlineStop, Action: StopEtcd{}}
@@ -506,7 +565,7 @@ func (l *leaver) release(h Hold) Action {
 
 // complete lets the group go on, once, when the hook is seen open.
 func (l *leaver) complete(why Reason) Verdict {
-	done := l.hooked && l.v.Receipts[CompleteKey(l.hook.Name)].Done()
+	done := l.hooked && l.completed()
 	switch {
 	case done:
 		return Verdict{Reason: Left, Detail: l.hook.Name}

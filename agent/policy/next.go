@@ -25,14 +25,14 @@ func Next(cfg Config, st State, v View) (State, Decision) {
 		if slices.Contains(blocked, c.name) && ver.Action != nil {
 			ver.Action, ver.Reason = nil, Blocked
 		}
+		blocked = append(blocked, ver.Blocks...)
+		if ver.Action != nil {
+			ver, d.Recheck = p.gate(ver, d.Recheck)
+		}
 		for _, duty := range ver.Duties {
 			if !slices.Contains(d.Duties, duty) {
 				d.Duties = append(d.Duties, duty)
 			}
-		}
-		blocked = append(blocked, ver.Blocks...)
-		if ver.Action != nil {
-			ver, d.Recheck = p.gate(ver, d.Recheck)
 		}
 		if ver.Action != nil {
 			if d.Action == nil {
@@ -73,8 +73,17 @@ func (p *pass) gate(ver Verdict, recheck time.Time) (Verdict, time.Time) {
 			return hold(BackedOff), earlier(recheck, at)
 		}
 	}
+	if _, ok := ver.Action.(StartEtcd); ok {
+		// A start that succeeded and did not hold is systemd's to repeat, not ours.
+		if r, ok := p.v.Receipts[ver.Action.Key()]; ok && p.v.Now.Before(r.Ended.Add(startAgain)) {
+			return hold(BackedOff), earlier(recheck, r.Ended.Add(startAgain))
+		}
+	}
 	return ver, recheck
 }
+
+// startAgain is etcd's RestartSec in the units we ship, and Flatcar's.
+const startAgain = 10 * time.Second
 
 // backoff is the pause after n failures in a row: 0.5 s doubling to 30 s. Changes
 // of the member list are tried again every second at the latest: etcd refuses them

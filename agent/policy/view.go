@@ -38,6 +38,9 @@ type Config struct {
 	// ForgottenAfter is how long EC2 must not know an instance id before that
 	// counts as terminated. EC2 shows a terminated instance for about an hour.
 	ForgottenAfter time.Duration
+	// ClusterNamed: the cluster has a name of its own, so that it may live in more
+	// than one group.
+	ClusterNamed bool
 	// LaunchHook and TerminateHook name the hooks this agent completes; empty:
 	// the only hook on the transition, else the one whose name starts with quorumd.
 	LaunchHook, TerminateHook string
@@ -161,6 +164,8 @@ type Group struct {
 	// ClusterTag is the value of the tag quorumd:cluster-id; empty for none.
 	ClusterTag string
 	Hooks      []Hook
+	// HooksErr says why the hooks could not be read; Hooks are then the last known.
+	HooksErr string
 	// Instances are sorted by id.
 	Instances []GroupInstance
 }

@@ -17,6 +17,7 @@ type Warning struct {
 const (
 	WarnNoLaunchHook    = "NoLaunchHook"    // instances count as in service before they vote
 	WarnNoTerminateHook = "NoTerminateHook" // instances end without time to leave etcd
+	WarnHooksUnknown    = "HooksUnknown"    // the group's hooks cannot be read
 	WarnTagConflict     = "TagConflict"     // the group bears another cluster's tag
 	WarnHoldOld         = "HoldOld"         // the disruption lock has been held for long
 	WarnCapacity        = "Capacity"        // voters are not as many as the group wants
@@ -38,6 +39,9 @@ func (p *pass) warnings() []Warning {
 	}
 	g := p.v.Group
 	if g.Ever() && g.Value.Name != "" {
+		if g.Value.HooksErr != "" {
+			warn(WarnHooksUnknown, "the lifecycle hooks of group %s cannot be read: %s", g.Value.Name, g.Value.HooksErr)
+		}
 		if _, ok := p.hook(Launching); !ok {
 			warn(WarnNoLaunchHook, "group %s has no launch hook for this agent: instances count as in service before they vote", g.Value.Name)
 		}

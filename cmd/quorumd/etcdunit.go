@@ -50,29 +50,23 @@ func unitState(s units.UnitState) policy.Unit {
 // Start writes what etcd starts with, allows it to start from now on, and queues
 // the start; it never waits until etcd is ready, which without quorum it never is.
 func (u *etcdUnit) Start(ctx context.Context, how policy.StartEtcd) error {
-	changed, err := u.write(lastingDropIn, false, u.environment(how))
-	if err != nil {
+	if err := u.write(lastingDropIn, false, u.environment(how)); err != nil {
 		return err
 	}
 	if how.New {
 		// initial-cluster-state=new must not outlive this start: on a wiped disk it
 		// would found a second cluster.
-		first, err := u.write(firstDropIn, true, []units.EnvVar{{Name: "ETCD_INITIAL_CLUSTER_STATE", Value: "new"}})
-		if err != nil {
+		if err := u.write(firstDropIn, true, []units.EnvVar{{Name: "ETCD_INITIAL_CLUSTER_STATE", Value: "new"}}); err != nil {
 			return err
 		}
-		changed = changed || first
-	} else {
-		gone, err := u.dirs.RemoveDropIn(u.dropIn(firstDropIn, true))
-		if err != nil {
-			return fmt.Errorf("remove drop-in: %w", err)
-		}
-		changed = changed || gone
+	} else if _, err := u.dirs.RemoveDropIn(u.dropIn(firstDropIn, true)); err != nil {
+		return fmt.Errorf("remove drop-in: %w", err)
 	}
-	if changed {
-		if err := u.conn.Reload(ctx); err != nil {
-			return err
-		}
+	// Always, also where the files did not change: an agent that ended between
+	// writing and reloading left systemd with what it had loaded before, and an etcd
+	// started without its list founds a cluster of its own.
+	if err := u.conn.Reload(ctx); err != nil {
+		return err
 	}
 	if err := u.store.AllowEtcd(); err != nil {
 		return err
@@ -105,6 +99,12 @@ func (u *etcdUnit) forgetFirst(ctx context.Context) error {
 	if !up {
 		return fmt.Errorf("wait for etcd's process: %w", err)
 	}
+	return u.Tidy(ctx)
+}
+
+// Tidy takes initial-cluster-state=new away: after the first start, and when an
+// agent begins, in case that one ended before it could.
+func (u *etcdUnit) Tidy(ctx context.Context) error {
 	if _, err := u.dirs.RemoveDropIn(u.dropIn(firstDropIn, true)); err != nil {
 		return fmt.Errorf("remove drop-in: %w", err)
 	}
@@ -123,18 +123,17 @@ func (u *etcdUnit) dropIn(name string, runtime bool) units.DropIn {
 	return units.DropIn{Unit: u.cfg.Unit, Name: name, Runtime: runtime}
 }
 
-func (u *etcdUnit) write(name string, runtime bool, vars []units.EnvVar) (changed bool, err error) {
+func (u *etcdUnit) write(name string, runtime bool, vars []units.EnvVar) error {
 	content, err := units.RenderEnvironment(vars)
 	if err != nil {
-		return false, fmt.Errorf("render %s: %w", name, err)
+		return fmt.Errorf("render %s: %w", name, err)
 	}
 	d := u.dropIn(name, runtime)
 	d.Content = content
-	changed, err = u.dirs.WriteDropIn(d)
-	if err != nil {
-		return false, fmt.Errorf("write drop-in: %w", err)
+	if _, err := u.dirs.WriteDropIn(d); err != nil {
+		return fmt.Errorf("write drop-in: %w", err)
 	}
-	return changed, nil
+	return nil
 }
 
 // environment is what etcd starts with, always as a member of an existing

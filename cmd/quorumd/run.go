@@ -130,6 +130,9 @@ func (n *node) serve(ctx context.Context, self policy.Self, rec policy.Record, p
 		complete: p.fleet.Complete, writeTag: p.fleet.WriteTag, deleteTag: p.fleet.DeleteTag}
 	unit := &etcdUnit{conn: p.conn, dirs: units.Dirs{System: n.cfg.Systemd.SystemDir, Runtime: n.cfg.Systemd.RuntimeDir},
 		cfg: n.cfg.Etcd, self: self, address: p.address, store: n.store}
+	if err := unit.Tidy(ctx); err != nil {
+		return err
+	}
 	n.loop = agent.New(agent.Options{
 		Self: self, Policy: n.cfg.Policy(), Poll: n.cfg.Lifecycle.Poll, Endpoints: n.cfg.Etcd.Endpoints,
 		ClientURL: n.cfg.Etcd.ClientURL, Watchdog: watchdog, Record: rec, Log: n.log, Metrics: n.registry,
@@ -148,10 +151,15 @@ func (n *node) serve(ctx context.Context, self policy.Self, rec policy.Record, p
 		server *http.Server
 	}{
 		{"other agents", tcp(n.cfg.Listen.Peer), peer.NewServer(n.status)},
-		{"metrics", tcp(n.cfg.Listen.Metrics), n.metricsServer()},
+		{forMetrics, tcp(n.cfg.Listen.Metrics), n.metricsServer()},
 		{"control", func() (net.Listener, error) { return control.Listen(n.cfg.Listen.Control) }, control.NewServer(n.status, n.loop.Submit)},
 	} {
 		ln, err := s.listen()
+		if err != nil && s.what == forMetrics {
+			// A node that cannot be scraped must still be able to leave.
+			n.log.Error("no metrics", "error", err)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("listen for %s: %w", s.what, err)
 		}
@@ -164,6 +172,8 @@ func (n *node) serve(ctx context.Context, self policy.Self, rec policy.Record, p
 	})
 	return g.Wait()
 }
+
+const forMetrics = "metrics"
 
 func tcp(addr string) func() (net.Listener, error) {
 	return func() (net.Listener, error) { return net.Listen("tcp", addr) }
@@ -232,9 +242,9 @@ func await[T any](ctx context.Context, n *node, what string, ask func(context.Co
 		if ctx.Err() != nil {
 			return v, ctx.Err()
 		}
-		if s := err.Error(); s != said {
+		if s := kindOf(err); s != said {
 			said = s
-			n.log.Warn("waiting for "+what, "error", err)
+			n.log.Warn("waiting for "+what, "kind", s, "error", err)
 		}
 		// Type=notify: a start that waits is not a start that hangs.
 		for _, err := range []error{n.notify.Ready(), n.notify.Status("waiting for " + what + ": " + said), n.notify.Watchdog()} {
@@ -250,6 +260,23 @@ func await[T any](ctx context.Context, n *node, what string, ask func(context.Co
 	}
 }
 
+// kindOf tells errors apart for the log: AWS's texts hold a request id, so that no
+// two are the same.
+func kindOf(err error) string {
+	var missing *lifecycle.MissingPermission
+	switch {
+	case errors.As(err, &missing):
+		return "missing permission " + missing.Action
+	case errors.Is(err, lifecycle.ErrNoGroup):
+		return "this instance is in no auto scaling group"
+	case errors.Is(err, lifecycle.ErrThrottled):
+		return "throttled"
+	case errors.Is(err, lifecycle.ErrMalformed):
+		return "malformed answer"
+	}
+	return "no answer"
+}
+
 // nameFile keeps the cluster's name, so that a later start needs no AWS call for it.
 const nameFile = "cluster-name"
 
@@ -262,12 +289,12 @@ func (n *node) clusterName(ctx context.Context, fleet *lifecycle.Fleet) (string,
 	if b, err := os.ReadFile(path); err == nil && len(b) > 1 {
 		return strings.TrimSpace(string(b)), nil
 	}
-	g, err := await(ctx, n, "the auto scaling group's name", fleet.Group)
+	group, err := await(ctx, n, "the auto scaling group's name", fleet.GroupName)
 	if err != nil {
 		return "", err
 	}
 	// A key of etcd: no slash may come from a name.
-	name := url.PathEscape(g.Name)
+	name := url.PathEscape(group)
 	if err := durable.WriteFile(path, []byte(name+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("write cluster name: %w", err)
 	}
