@@ -98,7 +98,7 @@ func (a *Agent) perform(ctx context.Context, act policy.Action) (detail string, 
 	case policy.Promote:
 		return "", a.parts.Members.Promote(ctx, act.Member)
 	case policy.RemoveMember:
-		return "", a.parts.Members.Remove(ctx, act.Member, act.Instance)
+		return "", a.parts.Members.Remove(ctx, act.Member, act.Instance, act.Learner)
 	case policy.MoveLeader:
 		return "", a.parts.Members.MoveLeader(ctx, act.To)
 	case policy.TakeSlot:

@@ -142,7 +142,7 @@ func (w *world) AddLearner(context.Context, policy.InstanceID, string) (policy.M
 	return 9, w.note("add-learner")
 }
 func (w *world) Promote(context.Context, policy.MemberID) error { return w.note("promote") }
-func (w *world) Remove(_ context.Context, id policy.MemberID, _ policy.InstanceID) error {
+func (w *world) Remove(_ context.Context, id policy.MemberID, _ policy.InstanceID, _ bool) error {
 	w.set(func() {
 		w.list.Members = slices.DeleteFunc(w.list.Members, func(m policy.Member) bool { return m.ID == id })
 	})

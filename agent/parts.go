@@ -62,7 +62,7 @@ type Finder interface {
 type MemberChanger interface {
 	AddLearner(ctx context.Context, instance policy.InstanceID, peerURL string) (policy.MemberID, error)
 	Promote(ctx context.Context, id policy.MemberID) error
-	Remove(ctx context.Context, id policy.MemberID, instance policy.InstanceID) error
+	Remove(ctx context.Context, id policy.MemberID, instance policy.InstanceID, learner bool) error
 	MoveLeader(ctx context.Context, to policy.MemberID) error
 }
 

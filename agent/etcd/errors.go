@@ -16,6 +16,8 @@ var (
 	ErrNotHead = errors.New("not at the head of the queue")
 	// ErrSlotTaken: another instance holds the slot.
 	ErrSlotTaken = errors.New("the slot is taken")
+	// ErrVotes: a removal was decided about a learner, which votes by now.
+	ErrVotes = errors.New("the member votes by now")
 	// ErrHoldChanged: the hold is no longer at the revision that was seen.
 	ErrHoldChanged = errors.New("the hold has changed")
 )
@@ -69,7 +71,7 @@ func Classify(err error) ErrClass {
 		return class
 	case errors.As(err, &cannot):
 		return CannotTell
-	case errors.Is(err, ErrNotHead), errors.Is(err, ErrSlotTaken), errors.Is(err, ErrHoldChanged), errors.Is(err, errRefused):
+	case errors.Is(err, ErrNotHead), errors.Is(err, ErrSlotTaken), errors.Is(err, ErrHoldChanged), errors.Is(err, ErrVotes), errors.Is(err, errRefused):
 		return Refused
 	case errors.Is(err, errNoEndpoints), errors.Is(err, errSkipped), errors.Is(err, errClosed), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return NoAnswer

@@ -181,19 +181,25 @@ func (c *Client) Promote(ctx context.Context, id policy.MemberID) error {
 // Remove removes a member, asking any member but the removed one, and deletes
 // the join key of its instance (empty: nobody can tell whose it was). It is done
 // when there is no such member any more.
-func (c *Client) Remove(ctx context.Context, id policy.MemberID, instance policy.InstanceID) error {
-	if err := c.remove(ctx, id, instance); err != nil {
+//
+// learner says that it was decided about a learner, which no quorum counts: if it
+// votes by now it is left alone ([ErrVotes]).
+func (c *Client) Remove(ctx context.Context, id policy.MemberID, instance policy.InstanceID, learner bool) error {
+	if err := c.remove(ctx, id, instance, learner); err != nil {
 		return fmt.Errorf("remove member %s: %w", id, err)
 	}
 	return nil
 }
 
-func (c *Client) remove(ctx context.Context, id policy.MemberID, instance policy.InstanceID) error {
+func (c *Client) remove(ctx context.Context, id policy.MemberID, instance policy.InstanceID, learner bool) error {
 	// The key as it is before the removal: if its instance announces itself anew
 	// meanwhile, the comparison below spares the new key.
 	seen, err := c.survivor(ctx, id, instance, false)
 	if err != nil {
 		return err
+	}
+	if m, ok := seen.Find(id); ok && learner && !m.Learner {
+		return ErrVotes
 	}
 	after, err := c.survivor(ctx, id, instance, true)
 	if err != nil {

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -174,9 +175,14 @@ func TestLearnerAndRemoval(t *testing.T) {
 		t.Errorf("voters %v, want four", l.Voters())
 	}
 
+	// What was decided about a learner is not done to a voter.
+	if err := c.Remove(ctx, id, "i-d", true); !errors.Is(err, ErrVotes) || Classify(err) != Refused {
+		t.Errorf("removal of a learner that votes: %v", err)
+	}
+
 	// Oneself, asked of others although one's own member is named first.
-	must(t, c.Remove(ctx, id, "i-d"))
-	must(t, c.Remove(ctx, id, "i-d")) // "member not found" is done
+	must(t, c.Remove(ctx, id, "i-d", false))
+	must(t, c.Remove(ctx, id, "i-d", false)) // "member not found" is done
 	l, err = c.Members(ctx)
 	must(t, err)
 	if _, ok := l.Find(id); ok || len(l.Joins) != 0 {
@@ -198,7 +204,7 @@ func TestLearnerAndRemoval(t *testing.T) {
 	// Only the removed member itself is known: nobody to ask.
 	a := idOf(t, c, cl.Member("i-a"))
 	c.SetEndpoints([]string{cl.Member("i-a").ClientURL})
-	if err := c.Remove(ctx, a, "i-a"); Classify(err) != NoAnswer {
+	if err := c.Remove(ctx, a, "i-a", false); Classify(err) != NoAnswer {
 		t.Errorf("removal through the removed member: %v", err)
 	}
 	c.SetEndpoints(cl.ClientURLs())
@@ -207,7 +213,7 @@ func TestLearnerAndRemoval(t *testing.T) {
 	c.SetEndpoints(cl.ClientURLs()[:3])
 	lead(t, c, cl.Member("i-c"))
 	cl.Member("i-a").Pause()
-	eventually(t, "the dead member is removed", func() bool { return c.Remove(ctx, a, "i-a") == nil })
+	eventually(t, "the dead member is removed", func() bool { return c.Remove(ctx, a, "i-a", false) == nil })
 	l, err = c.Members(ctx)
 	must(t, err)
 	if len(l.Members) != 2 {

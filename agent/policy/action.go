@@ -78,7 +78,9 @@ type Promote struct{ Member MemberID }
 type RemoveMember struct {
 	Member   MemberID
 	Instance InstanceID // whose it was, empty when nobody can tell
-	Why      string
+	// Learner: it was decided about a learner. One that votes by now is left alone.
+	Learner bool
+	Why     string
 }
 
 // MoveLeader hands leadership from this node's member to another voter.

@@ -309,7 +309,7 @@ func (p *pass) giveUpOr(ver Verdict, own Member) Verdict {
 	p.next.GaveUp = true
 	if own.ID != 0 {
 		return Verdict{Reason: WithdrawLearner, Detail: own.ID.String(),
-			Action: RemoveMember{Member: own.ID, Instance: p.v.Self.Instance, Why: "launch abandoned"}}
+			Action: RemoveMember{Member: own.ID, Instance: p.v.Self.Instance, Learner: own.Learner, Why: "launch abandoned"}}
 	}
 	if p.v.Receipts[CompleteKey(hook.Name)].Done() {
 		return Verdict{Reason: AbandonLaunch, Detail: hook.Name}

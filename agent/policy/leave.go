@@ -439,7 +439,7 @@ func (l *leaver) goNow() Verdict {
 }
 
 func (l *leaver) remove() Action {
-	return RemoveMember{Member: l.member.ID, Instance: l.v.Self.Instance, Why: "leaving"}
+	return RemoveMember{Member: l.member.ID, Instance: l.v.Self.Instance, Learner: l.member.Learner, Why: "leaving"}
 }
 
 // successor chooses who shall lead when this node's member leads: the healthy

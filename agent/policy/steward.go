@@ -222,7 +222,7 @@ func reap(p *pass) (Verdict, bool) {
 			}
 			continue
 		}
-		remove := RemoveMember{Member: m.ID, Instance: id, Why: "instance terminated"}
+		remove := RemoveMember{Member: m.ID, Instance: id, Learner: m.Learner, Why: "instance terminated"}
 		switch {
 		case p.healthy(m, p.cfg.StaleAfter):
 			waiting = Verdict{Reason: TerminatedServes, Detail: fmt.Sprintf("%s (%s)", m.ID, id)}
@@ -314,7 +314,7 @@ func learner(p *pass, m Member) Verdict {
 		if p.silent(id) {
 			// Its own agent would take it out; a dead one must not keep every other node
 			// from joining until its instance is gone.
-			ver.Action = RemoveMember{Member: m.ID, Instance: id, Why: "learner of an instance that leaves"}
+			ver.Action = RemoveMember{Member: m.ID, Instance: id, Learner: true, Why: "learner of an instance that leaves"}
 			return ver
 		}
 	case p.now.Before(p.mayLand(m.ID)):
@@ -330,7 +330,7 @@ func learner(p *pass, m Member) Verdict {
 	}
 	if !p.now.Before(stuck) {
 		return Verdict{Reason: LearnerStuck, Detail: who,
-			Action: RemoveMember{Member: m.ID, Instance: id, Why: "no raft progress"}}
+			Action: RemoveMember{Member: m.ID, Instance: id, Learner: true, Why: "no raft progress"}}
 	}
 	ver.Recheck = stuck
 	return ver

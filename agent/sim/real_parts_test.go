@@ -146,7 +146,7 @@ func (p *parts) Promote(ctx context.Context, id policy.MemberID) error {
 	return p.act(ctx, policy.Promote{Member: id})
 }
 
-func (p *parts) Remove(ctx context.Context, id policy.MemberID, whose policy.InstanceID) error {
+func (p *parts) Remove(ctx context.Context, id policy.MemberID, whose policy.InstanceID, _ bool) error {
 	return p.act(ctx, policy.RemoveMember{Member: id, Instance: whose})
 }
 
