@@ -26,6 +26,7 @@ func (a *agent) begin(d policy.Decision) {
 	w.actions++
 	if w.calm {
 		w.calmAct++
+		a.calm[string(reason)+"/"+act.Key()]++
 	}
 	a.action++
 	gen, began, start := a.action, w.now, a.m.clock()
@@ -167,6 +168,7 @@ func (a *agent) effect(act policy.Action, reason policy.Reason, began time.Durat
 		m.disk.data = data{}
 		m.touchLocal()
 		w.touch(policy.SourcePeers)
+	case policy.AnswerRequest: // what follows is the loop's own
 	case policy.WriteTag, policy.DeleteTag, policy.CompleteHook:
 		if !a.aws() {
 			return errAWS
@@ -190,6 +192,7 @@ func (a *agent) effectAWS(act policy.Action) {
 		g.changed()
 	case policy.DeleteTag:
 		if g.tag == act.Value {
+			a.fresh()
 			g.tag = ""
 			g.changed()
 		}
@@ -246,6 +249,12 @@ func (a *agent) effectEtcd(act policy.Action, applied func()) error {
 // answered ends an operator's request.
 func (a *agent) answered(ans policy.AnswerRequest) {
 	a.say("answer %s: ok %t, %s", ans.ID, ans.OK, ans.Answer)
+	if ans.OK {
+		a.fresh()
+	}
+	if a.answer != nil {
+		a.answer(ans.OK)
+	}
 	var rest []policy.Request
 	for _, r := range a.view.Requests {
 		if r.ID != ans.ID {

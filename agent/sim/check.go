@@ -19,7 +19,8 @@ const (
 	QuorumKept Invariant = "QuorumKept"
 	// OneLearner: at most one learner.
 	OneLearner Invariant = "OneLearner"
-	// OneCluster: never two clusters.
+	// OneCluster: never two clusters, nor another one than the first, unless an
+	// operator asked for it when nothing was left of the first.
 	OneCluster Invariant = "OneCluster"
 	// RemovedRightly: only members that are leaving, proven terminated, learners,
 	// or one's own without data are removed.
@@ -43,8 +44,10 @@ const (
 	OneProcess Invariant = "OneProcess"
 	// OneAction: an agent does one thing at a time.
 	OneAction Invariant = "OneAction"
-	// Converges: once faults stop, everything comes to rest as it should be, or,
-	// where the majority is lost for good, sits still.
+	// SitsStill: where the majority is lost for good nobody acts for long, every
+	// agent says why it waits, and no voter is removed but on proof.
+	SitsStill Invariant = "SitsStill"
+	// Converges: once faults stop, everything comes to rest as it should be.
 	Converges Invariant = "Converges"
 	// FewActions: and without acting for ever.
 	FewActions Invariant = "FewActions"
@@ -76,6 +79,8 @@ type Checker struct {
 	first     policy.ClusterID // the cluster that was started first
 	instances map[policy.InstanceID]*instanceSeen
 	running   map[policy.MemberID]policy.InstanceID
+	forgotten map[policy.ClusterID]bool // what a fresh start left behind
+	lost      bool                      // its majority, for good
 	broken    []Violation
 }
 
@@ -104,6 +109,7 @@ func NewChecker(cfg policy.Config) *Checker {
 		cfg:       cfg,
 		clusters:  make(map[policy.ClusterID]*clusterSeen),
 		instances: make(map[policy.InstanceID]*instanceSeen),
+		forgotten: make(map[policy.ClusterID]bool),
 		running:   make(map[policy.MemberID]policy.InstanceID),
 	}
 }
@@ -149,6 +155,14 @@ func (c *Checker) Observe(at time.Duration, e Event) {
 	case Elected:
 		if e.Index < e.Acked {
 			c.fail(at, WriteKept, "%s leads cluster %s at index %d, but %d was acknowledged", e.Member, e.Cluster, e.Index, e.Acked)
+		}
+	case Fresh:
+		c.fresh(at, e)
+	case Lost:
+		c.lost = true
+	case Still:
+		if len(e.Wrong) > 0 {
+			c.fail(at, SitsStill, "%s", strings.Join(e.Wrong, "; "))
 		}
 	case Settled:
 		if len(e.Wrong) > 0 {
@@ -201,9 +215,23 @@ func (c *Checker) clusterIs(at time.Duration, e ClusterIs) {
 	s.Members = members
 }
 
+// fresh: from now on another cluster may start, and the first one may not.
+func (c *Checker) fresh(at time.Duration, e Fresh) {
+	if len(e.Left) > 0 {
+		c.fail(at, OneCluster, "%s grants a fresh start while %v have data", e.Instance, e.Left)
+	}
+	if c.first != 0 {
+		c.forgotten[c.first] = true
+		c.first, c.lost = 0, false
+	}
+}
+
 func (c *Checker) started(at time.Duration, e EtcdStarted) {
 	if c.first == 0 {
 		c.first = e.Cluster
+	}
+	if c.forgotten[e.Cluster] {
+		c.fail(at, OneCluster, "%s started member %s of cluster %s, which a fresh start left behind", e.Instance, e.Member, e.Cluster)
 	}
 	if e.Cluster != c.first {
 		c.fail(at, OneCluster, "%s started member %s of cluster %s beside cluster %s", e.Instance, e.Member, e.Cluster, c.first)

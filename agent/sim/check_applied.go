@@ -50,6 +50,9 @@ func (c *Checker) removed(at time.Duration, e Applied, a policy.RemoveMember) {
 		return // gone already, or no voter: nothing is at stake
 	}
 	owner := c.instance(m.Instance)
+	if c.lost && !owner.Gone {
+		c.fail(at, SitsStill, "%s removed %s of %s after the majority was lost (%s)", e.Instance, a.Member, m.Instance, e.Reason)
+	}
 	own := m.Instance == e.Instance
 	// A notice may be withdrawn while the call is under way, and metadata shows it
 	// some seconds late.

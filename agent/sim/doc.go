@@ -32,10 +32,9 @@
 // [Checker] knows nothing of the simulator: it is fed events, and holds the
 // promises of design.md against them, each under its name ([Invariant]). The real
 // loop (package agent) runs on this same world in real_test.go, and what it does
-// goes through the same Checker, so that
-// model and agent cannot drift apart unnoticed. What concerns Next itself
-// (inputs not changed, Recheck honest, unknown facts never bolder) is checked on
-// a sample of passes (audit.go).
+// goes through the same Checker, so that model and agent cannot drift apart
+// unnoticed. What concerns Next itself (inputs not changed, Recheck honest,
+// unknown facts never bolder) is checked on a sample of passes (audit.go).
 //
 // [Variants] are policies broken on purpose. Each must be caught by its own
 // invariant, or the simulator proves nothing.

@@ -107,6 +107,20 @@ type Elected struct {
 	Index, Acked uint64
 }
 
+// Fresh: an agent granted an operator's wish to forget the cluster; Left are the
+// instances that still have data.
+type Fresh struct {
+	Instance policy.InstanceID
+	Left     []policy.InstanceID
+}
+
+// Lost: the majority of a cluster, or of those who promised one, is lost for good.
+type Lost struct{}
+
+// Still tells, a long time after the last fault, what still goes on where the
+// majority is lost for good; empty: everybody waits, and says why.
+type Still struct{ Wrong []string }
+
 // Settled tells, after the last fault and a long time, what is still not as it
 // should be; empty: all is well.
 type Settled struct{ Wrong []string }
@@ -122,3 +136,6 @@ func (HookOpened) event()  {}
 func (HookEnded) event()   {}
 func (Elected) event()     {}
 func (Settled) event()     {}
+func (Fresh) event()       {}
+func (Lost) event()        {}
+func (Still) event()       {}

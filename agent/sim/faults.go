@@ -59,12 +59,12 @@ var faults = []fault{
 	{"tag removed", 2, false, func(w *world, _ *machine) {
 		// While no member exists, removing the tag is the operator's "start fresh"
 		// (design.md section 4): see operator.
-		if len(w.clusters) > 0 && w.clusters[0].leader != 0 && !w.fragile() {
+		if c := w.current(); c != nil && c.leader != 0 && !w.fragile() {
 			w.group.tag = ""
 			w.group.changed()
 			w.after(2*time.Minute, func() {
 				if w.group.tag == "" {
-					w.group.tag = w.clusters[0].id.String()
+					w.group.tag = c.id.String()
 					w.group.changed()
 				}
 			})
@@ -183,6 +183,13 @@ func (w *world) heal() {
 	w.group.changed()
 	for s := range policy.NumSources {
 		w.touch(s)
+	}
+	lost := w.lost() != ""
+	if lost {
+		w.tell(Lost{})
+	}
+	if lost && w.chance(0.5) || w.chance(0.1) {
+		w.after(w.between(time.Minute, time.Hour), w.operator)
 	}
 }
 

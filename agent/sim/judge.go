@@ -20,6 +20,7 @@ func (w *world) judge() {
 	if w.lost() != "" {
 		// Nobody can help but people, until the majority is known to be lost and
 		// something is left to rebuild from (design.md section 7, not built yet).
+		w.tell(Still{Wrong: w.restless()})
 		return
 	}
 	w.tell(Settled{Wrong: w.wrong()})
@@ -30,7 +31,7 @@ func (w *world) lost() string {
 	if len(w.clusters) == 0 {
 		return w.lostBeforeStart()
 	}
-	c := w.clusters[0]
+	c := w.current()
 	left := 0
 	for _, e := range c.members {
 		for _, m := range w.alive() {
@@ -113,7 +114,7 @@ func (w *world) wrong() []string {
 		bad("no cluster was formed")
 		return out
 	}
-	c := w.clusters[0]
+	c := w.current()
 	if g.tag != c.id.String() {
 		bad("the tag is %q, the cluster %s", g.tag, c.id)
 	}

@@ -23,8 +23,10 @@ type agent struct {
 	action  int // generation of the action in flight
 	beats   map[string]*beat
 	queued  *keep
-	watched string // the ids asked of EC2
-	halt    func() // ends the real loop that stands in for this model
+	watched string         // the ids asked of EC2
+	calm    map[string]int // how often it did what, and why, since the faults stopped
+	answer  func(ok bool)  // hears the outcome of the operator's request
+	halt    func()         // ends the real loop that stands in for this model
 }
 
 // startAgent starts the agent's process: everything but the disk is new.
@@ -32,7 +34,7 @@ func (m *machine) startAgent() {
 	if m.agent != nil || !m.on {
 		return
 	}
-	a := &agent{w: m.w, m: m, alive: true, beats: map[string]*beat{}}
+	a := &agent{w: m.w, m: m, alive: true, beats: map[string]*beat{}, calm: map[string]int{}}
 	m.agent, m.since = a, m.w.now
 	boot := string(rune('a' + m.boot))
 	a.view = policy.View{

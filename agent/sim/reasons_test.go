@@ -10,8 +10,6 @@ var unreached = map[policy.Reason]string{
 	policy.UnitUnknown:      "systemd's bus never fails here",
 	policy.UnitMissing:      "every machine has etcd's unit",
 	policy.URLTaken:         "addresses are not used again",
-	policy.FreshAllowed:     "operators' requests are not modelled yet",
-	policy.FreshRefused:     "operators' requests are not modelled yet",
 	policy.WeightedCapacity: "groups have no weights here",
 	// Seldom: a few thousand seeds may pass without them.
 	policy.PromotionUnhealthy: "a voter must fail in the second in which a learner has caught up",

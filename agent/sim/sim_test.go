@@ -50,7 +50,7 @@ func TestSeeds(t *testing.T) {
 	var next, failed atomic.Int64
 	var mu sync.Mutex
 	reasons := map[policy.Reason]bool{}
-	passes, actions, formed, lost := 0, 0, 0, 0
+	passes, actions, formed, lost, renewed := 0, 0, 0, 0, 0
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
@@ -73,6 +73,9 @@ func TestSeeds(t *testing.T) {
 				if r.Lost {
 					lost++
 				}
+				if r.Renewed {
+					renewed++
+				}
 				for reason := range r.Reasons {
 					reasons[reason] = true
 				}
@@ -82,7 +85,10 @@ func TestSeeds(t *testing.T) {
 	}
 	wg.Wait()
 	checkReasons(t, n, reasons)
-	t.Logf("%d seeds: %d passes, %d actions; %d clusters, %d lost for good", n, passes, actions, formed, lost)
+	if n >= 1000 && renewed == 0 && !t.Failed() {
+		t.Error("no seed forms a second cluster after a fresh start")
+	}
+	t.Logf("%d seeds: %d passes, %d actions; %d clusters, %d lost for good, %d started afresh", n, passes, actions, formed, lost, renewed)
 }
 
 // checkReasons: over enough seeds every reason is given by some, or listed with why not.

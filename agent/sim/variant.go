@@ -26,6 +26,7 @@ func Variants() []Variant {
 		{Name: "unknown taken for healthy", Invariant: QuorumKept, View: unknownHealthy},
 		{Name: "bootstrap without promise", Invariant: OneCluster, Decide: startAlone},
 		{Name: "hook completed while the lock is unknown", Invariant: HookUnderLock, Decide: completeBlindly},
+		{Name: "fresh start granted to whoever asks", Invariant: OneCluster, Decide: freshAlways},
 	}
 }
 
@@ -112,6 +113,13 @@ func completeBlindly(_ policy.Config, v policy.View, d *policy.Decision) {
 		if h.Transition == policy.Terminating {
 			act(d, policy.CompleteHook{Hook: h.Name, Result: policy.Continue}, policy.ConcernLeave, policy.CompleteLeave)
 		}
+	}
+}
+
+// freshAlways removes the tag when an operator asks, whatever is left.
+func freshAlways(_ policy.Config, v policy.View, d *policy.Decision) {
+	if tag := v.Group.Value.ClusterTag; len(v.Requests) > 0 && v.InFlight == nil && v.Group.Known() && tag != "" {
+		act(d, policy.DeleteTag{Value: tag}, policy.ConcernRequest, policy.FreshAllowed)
 	}
 }
 

@@ -35,8 +35,9 @@ type Result struct {
 	Reasons map[policy.Reason]bool
 	// Passes and Actions count over all agents.
 	Passes, Actions int
-	// Formed: a cluster was started. Lost: its majority is lost for good.
-	Formed, Lost bool
+	// Formed: a cluster was started. Lost: its majority is lost for good. Renewed:
+	// another one was started, because an operator wished it.
+	Formed, Lost, Renewed bool
 }
 
 // Run simulates one seed.
@@ -161,6 +162,7 @@ func (w *world) result() Result {
 	r := Result{
 		Seed: w.opt.Seed, Violations: w.check.Violations(), Reasons: w.reasons,
 		Passes: w.passes, Actions: w.actions, Formed: len(w.clusters) > 0, Lost: w.lost() != "",
+		Renewed: len(w.clusters) > 1,
 	}
 	if len(r.Violations) > 0 || w.opt.Full {
 		start := 0
