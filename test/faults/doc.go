@@ -29,5 +29,7 @@
 //     milliseconds; an action that takes less may be over by then, and the next one
 //     may have begun.
 //
-// A strike that never found its moment fails its scenario: none is left out silently.
+// A strike that never found its moment fails its scenario: none is left out silently,
+// but for the release of a hold that another agent evicted first, while its holder was
+// dead.
 package faults

@@ -68,20 +68,23 @@ type striker struct {
 	mu    sync.Mutex
 	armed []*strike
 	log   []string // strikes that hit, in order
-	tasks sync.WaitGroup
+	// evicted: another agent released the hold of one that was dead just then, whose
+	// own release then never comes.
+	evicted bool
+	tasks   sync.WaitGroup
 }
 
 func (k *striker) arm(strikes ...*strike) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.armed, k.log = strikes, nil
+	k.armed, k.log, k.evicted = strikes, nil, false
 }
 
 // missed are the strikes that never found their moment. It disarms them.
 func (k *striker) missed() (missed []string) {
 	k.mu.Lock()
 	for _, s := range k.armed {
-		if !s.struck {
+		if !s.struck && !(k.evicted && s.action == "release-hold") {
 			missed = append(missed, s.String())
 		}
 	}
@@ -135,6 +138,11 @@ func (k *striker) first(match func(*strike) bool) *strike {
 
 // line strikes on what an agent logs.
 func (k *striker) line(l hosts.Line) {
+	if l.Msg == hosts.Acting && l.Reason == "EvictHold" {
+		k.mu.Lock()
+		k.evicted = true
+		k.mu.Unlock()
+	}
 	switch l.Msg {
 	case hosts.Acting:
 		s := k.first(func(s *strike) bool {
