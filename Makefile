@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.revision=$(COMMIT)
 SIZE    := 25000000
 SEEDS   ?= 2000
 
-.PHONY: all build demo test sim e2e bench check fmt vet staticcheck size race clean etcd
+.PHONY: all build demo test sim e2e faults cloud-config-check bench check fmt vet staticcheck size race clean etcd
 
 all: build
 
@@ -41,7 +41,16 @@ race: etcd
 
 e2e: build etcd
 	@test "$$(id -u)" = 0 || { echo 'make e2e needs root: it boots real systemd hosts in network namespaces (try: sudo make e2e)'; exit 1; }
-	$(GO) test -tags e2e -count=1 -p 1 -timeout 40m -v ./test/lab ./test/e2e
+	$(GO) test -tags e2e -count=1 -p 1 -timeout 40m -v ./test/lab ./test/e2e ./cloud-config
+
+# Agents killed after every single action, and everything else that goes wrong, with
+# real processes on this machine, not root.
+faults: build etcd
+	$(GO) test -tags faults -count=1 -p 1 -timeout 40m -v ./test/faults
+
+# What is rendered for user-data, read by Ignition's and Butane's own parsers.
+cloud-config-check:
+	test/ignition/check.sh
 
 bench: build etcd
 	$(GO) run ./test/bench

@@ -45,11 +45,11 @@ type bareMember struct {
 // asksAgain is how often the script asks etcd again for what it refused.
 const asksAgain = 20 * time.Millisecond
 
-// replaceBare gives the time of each replacement, and beside it how long each new
-// member took from its start until it served clients. The script does not wait for
-// that: etcd serves only once it has published itself, and when the snapshot that
-// it begins with holds that publication already, it waits 7 s for it in vain
-// before it tries again.
+// replaceBare gives the time of each replacement, and how much of it the new member
+// took from its start until it served clients. The script waits for that before it
+// takes the old one out, as an operator would. etcd serves only once it has published
+// itself, and when the snapshot that it begins with holds that publication already,
+// it waits 7 s for it in vain before it tries again.
 func (b *bench) replaceBare(ctx context.Context, size int) (seconds, serves []float64, err error) {
 	// Children die with the thread that made them (Pdeathsig), so with this one.
 	runtime.LockOSThread()
@@ -60,8 +60,6 @@ func (b *bench) replaceBare(ctx context.Context, size int) (seconds, serves []fl
 	}
 	c := &bare{etcd: b.bin.Etcd, dir: dir}
 	ctx, cancel := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	defer watching.Wait()
 	defer cancel()
 	defer func() { err = errors.Join(err, c.close()) }()
 	if err := c.bootstrap(ctx, size); err != nil {
@@ -69,24 +67,21 @@ func (b *bench) replaceBare(ctx context.Context, size int) (seconds, serves []fl
 	}
 	w := fleet.StartWriter(fleet.WriterConfig{Endpoints: c.urls, Client: hosts.Client, Pause: writePause, Timeout: writeTimeout})
 	defer w.Stop()
-	serves = make([]float64, size)
 	if err := leaveAlone(ctx, quiet); err != nil {
 		return nil, nil, err
 	}
 	for _, old := range slices.Clone(c.alive) {
 		began := time.Now()
 		bounded, cancel := context.WithTimeout(ctx, time.Minute)
-		m, err := c.replace(bounded, old)
+		served, err := c.replace(bounded, old)
 		cancel()
 		if err != nil {
 			return nil, nil, err
 		}
-		i := len(seconds)
-		watching.Go(func() { serves[i] = c.untilServes(ctx, m).Seconds() })
+		serves = append(serves, served.Seconds())
 		seconds = append(seconds, time.Since(began).Seconds())
 		b.say("replace: %d bare nodes: %s replaced after %.2fs", size, old.name, time.Since(began).Seconds())
 	}
-	watching.Wait()
 	return seconds, serves, b.checkWrites(ctx, c.urls(), w)
 }
 
@@ -142,11 +137,11 @@ func (c *bare) bootstrap(ctx context.Context, size int) error {
 }
 
 // replace brings one member in, then takes one out: what a group does that
-// replaces at once.
-func (c *bare) replace(ctx context.Context, old *bareMember) (*bareMember, error) {
+// replaces at once. It gives the time from the new one's start until it serves.
+func (c *bare) replace(ctx context.Context, old *bareMember) (time.Duration, error) {
 	m, err := c.newMember()
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	var id uint64
 	var initial []string
@@ -165,18 +160,19 @@ func (c *bare) replace(ctx context.Context, old *bareMember) (*bareMember, error
 		}
 		return nil
 	}); err != nil {
-		return nil, err
+		return 0, err
 	}
 	if err := c.start(m, "existing", initial); err != nil {
-		return nil, err
+		return 0, err
 	}
 	if err := c.ask(ctx, "the learner to be promoted", func(ctx context.Context, client *clientv3.Client) error {
 		_, err := client.MemberPromote(ctx, id)
 		return err
 	}); err != nil {
-		return nil, err
+		return 0, err
 	}
-	return m, c.remove(ctx, old, id)
+	served := c.untilServes(ctx, m)
+	return served, c.remove(ctx, old, id)
 }
 
 // remove moves leadership away, if old has it, then removes and stops old.
