@@ -94,6 +94,8 @@ type clusterSeen struct {
 	promoted map[policy.MemberID]time.Duration
 	// held tells since when a hold is there, by revision.
 	held map[int64]time.Duration
+	// emptied tells when the database was last not full any more.
+	emptied time.Duration
 }
 
 type instanceSeen struct {
@@ -209,6 +211,9 @@ func (c *Checker) clusterIs(at time.Duration, e ClusterIs) {
 	}
 	if learners > 1 {
 		c.fail(at, OneLearner, "%d learners", learners)
+	}
+	if s.NoSpace && !e.NoSpace {
+		s.emptied = at
 	}
 	members := append(s.Members[:0], e.Members...)
 	s.ClusterIs = e

@@ -81,10 +81,11 @@ func (c *Checker) removed(at time.Duration, e Applied, a policy.RemoveMember) {
 		c.fail(at, QuorumKept, "%s removed %s (%s): %d of the other %d voters are healthy", e.Instance, a.Member, e.Reason, rest, total-1)
 	}
 	// design.md section 4: a voter that does not serve is removed without the
-	// lock; the deadline rule skips it; with NOSPACE it cannot be written.
+	// lock; the deadline rule skips it; with NOSPACE, as it was when the agent looked,
+	// it cannot be written.
 	// Design.md section 1, guards: a removal and a promotion cannot be compared, and
 	// a learner that is removed may have become a voter just before.
-	if _, down := s.down[a.Member]; down || s.up[a.Member] > looked || e.Reason == policy.DeadlineRemoveSelf || s.NoSpace || own && e.Wiped || s.promoted[a.Member] > looked {
+	if _, down := s.down[a.Member]; down || s.up[a.Member] > looked || e.Reason == policy.DeadlineRemoveSelf || s.NoSpace || s.emptied > looked || own && e.Wiped || s.promoted[a.Member] > looked {
 		return
 	}
 	for _, h := range s.Holders {
