@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,7 +55,7 @@ type node struct {
 	notify   units.Notifier
 	aws      *prometheus.CounterVec
 
-	loop *agent.Agent
+	loop atomic.Pointer[agent.Agent] // nil until it is known who this node is
 	os   string
 }
 
@@ -72,6 +73,20 @@ func (n *node) run(ctx context.Context) error {
 	n.register()
 	n.log.Info("agent starts", "version", n.build.Version, "state_dir", n.cfg.StateDir, "etcd_unit", n.cfg.Etcd.Unit)
 
+	g, ctx := errgroup.WithContext(ctx)
+	if err := n.listen(ctx, g); err != nil {
+		return err
+	}
+	g.Go(func() error { return n.work(ctx, rec) })
+	g.Go(func() error {
+		<-ctx.Done()
+		return n.notify.Stopping()
+	})
+	return g.Wait()
+}
+
+// work finds out who this node is, and runs the loop.
+func (n *node) work(ctx context.Context, rec policy.Record) error {
 	// Who we are comes from instance metadata, and may be late on a machine that
 	// just booted: systemd is told that we live, and what we wait for.
 	metadata, err := lifecycle.NewMetadata(ctx, lifecycle.MetadataConfig{Observe: n.observeAWS})
@@ -108,7 +123,7 @@ func (n *node) run(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	return n.serve(ctx, self, rec, parts{metadata: metadata, fleet: fleet, client: client, conn: conn, address: id.PrivateIP.String()})
+	return n.decide(ctx, self, rec, parts{metadata: metadata, fleet: fleet, client: client, conn: conn, address: id.PrivateIP.String()})
 }
 
 // parts are the adapters of one run.
@@ -120,8 +135,8 @@ type parts struct {
 	address  string
 }
 
-// serve runs the loop and everything that publishes it.
-func (n *node) serve(ctx context.Context, self policy.Self, rec policy.Record, p parts) error {
+// decide runs the loop.
+func (n *node) decide(ctx context.Context, self policy.Self, rec policy.Record, p parts) error {
 	watchdog, err := n.notify.WatchdogInterval()
 	if err != nil {
 		n.log.Warn("no watchdog", "error", err)
@@ -133,7 +148,7 @@ func (n *node) serve(ctx context.Context, self policy.Self, rec policy.Record, p
 	if err := unit.Tidy(ctx); err != nil {
 		return err
 	}
-	n.loop = agent.New(agent.Options{
+	loop := agent.New(agent.Options{
 		Self: self, Policy: n.cfg.Policy(), Poll: n.cfg.Lifecycle.Poll, Endpoints: n.cfg.Etcd.Endpoints,
 		ClientURL: n.cfg.Etcd.ClientURL, Watchdog: watchdog, Record: rec, Log: n.log, Metrics: n.registry,
 	}, agent.Parts{
@@ -144,7 +159,13 @@ func (n *node) serve(ctx context.Context, self policy.Self, rec policy.Record, p
 		Peers:  newPeerReader(n.cfg.Listen.PeerPort()),
 		Notify: n.notify,
 	})
-	g, ctx := errgroup.WithContext(ctx)
+	n.loop.Store(loop)
+	return loop.Run(ctx)
+}
+
+// listen serves what the loop publishes, from before it runs: whoever asks early is
+// told that there is no pass yet, which is more than nothing.
+func (n *node) listen(ctx context.Context, g *errgroup.Group) error {
 	for _, s := range []struct {
 		what   string
 		listen func() (net.Listener, error)
@@ -152,7 +173,7 @@ func (n *node) serve(ctx context.Context, self policy.Self, rec policy.Record, p
 	}{
 		{"other agents", tcp(n.cfg.Listen.Peer), peer.NewServer(n.status)},
 		{forMetrics, tcp(n.cfg.Listen.Metrics), n.metricsServer()},
-		{"control", func() (net.Listener, error) { return control.Listen(n.cfg.Listen.Control) }, control.NewServer(n.status, n.loop.Submit)},
+		{"control", func() (net.Listener, error) { return control.Listen(n.cfg.Listen.Control) }, control.NewServer(n.status, n.submit)},
 	} {
 		ln, err := s.listen()
 		if err != nil && s.what == forMetrics {
@@ -163,14 +184,19 @@ func (n *node) serve(ctx context.Context, self policy.Self, rec policy.Record, p
 		if err != nil {
 			return fmt.Errorf("listen for %s: %w", s.what, err)
 		}
-		g.Go(func() error { return n.answer(ctx, s.what, ln, s.server) })
+		s.server.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
+		g.Go(func() error { return serveUntil(ctx, s.what, ln, s.server) })
 	}
-	g.Go(func() error { return n.loop.Run(ctx) })
-	g.Go(func() error {
-		<-ctx.Done()
-		return n.notify.Stopping()
-	})
-	return g.Wait()
+	return nil
+}
+
+// submit hands an operator's request to the loop.
+func (n *node) submit(ctx context.Context, kind policy.RequestKind) (ok bool, answer string, err error) {
+	loop := n.loop.Load()
+	if loop == nil {
+		return false, "", errors.New("this agent does not know yet who it is: it waits for instance metadata or for the group's name (journalctl -u quorumd)")
+	}
+	return loop.Submit(ctx, kind)
 }
 
 const forMetrics = "metrics"
@@ -179,9 +205,8 @@ func tcp(addr string) func() (net.Listener, error) {
 	return func() (net.Listener, error) { return net.Listen("tcp", addr) }
 }
 
-// answer serves until ctx ends, then lets open requests end for a moment.
-func (n *node) answer(ctx context.Context, what string, ln net.Listener, srv *http.Server) error {
-	srv.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
+// serveUntil serves until ctx ends, then lets open requests end for a moment.
+func serveUntil(ctx context.Context, what string, ln net.Listener, srv *http.Server) error {
 	stop := context.AfterFunc(ctx, func() {
 		// ctx is over: a fresh bound for what is being answered.
 		end, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -206,7 +231,11 @@ func (n *node) metricsServer() *http.Server {
 
 // status is the newest pass in the form that others read; nil before the first.
 func (n *node) status() *peer.Status {
-	p := n.loop.Published()
+	loop := n.loop.Load()
+	if loop == nil {
+		return nil
+	}
+	p := loop.Published()
 	if p == nil {
 		return nil
 	}
