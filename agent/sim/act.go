@@ -26,7 +26,9 @@ func (a *agent) begin(d policy.Decision) {
 	w.actions++
 	if w.calm {
 		w.calmAct++
-		a.calm[string(reason)+"/"+act.Key()]++
+		if w.now > w.opt.Length+w.opt.Quiet/2 { // what began before has come to its end
+			a.calm[string(reason)+"/"+act.Key()]++
+		}
 	}
 	a.action++
 	gen, began, start := a.action, w.now, a.m.clock()

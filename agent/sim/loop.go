@@ -24,7 +24,7 @@ type agent struct {
 	beats   map[string]*beat
 	queued  *keep
 	watched string         // the ids asked of EC2
-	calm    map[string]int // how often it did what, and why, since the faults stopped
+	calm    map[string]int // how often it did what, and why, long after the faults stopped
 	answer  func(ok bool)  // hears the outcome of the operator's request
 	halt    func()         // ends the real loop that stands in for this model
 }
