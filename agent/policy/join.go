@@ -22,7 +22,7 @@ func (p *pass) joinDuties(why Reason) []Duty {
 	var duties []Duty
 	s, ok := p.state()
 	hook, hooked := p.hook(Launching)
-	if ok && hooked && (s == StatePendingWait || s == StatePending) && !p.v.Receipts[CompleteKey(hook.Name)].Done() {
+	if ok && hooked && !(why == GroupUnsettled && p.surplus()) && (s == StatePendingWait || s == StatePending) && !p.v.Receipts[CompleteKey(hook.Name)].Done() {
 		duties = append(duties, Heartbeat{Hook: hook.Name, Every: HeartbeatInterval(hook)})
 	}
 	settled := ok && !s.Pending() && (why == Voting || why == MemberUnhealthy || why == Starting || why == NotWanted)
@@ -48,6 +48,22 @@ func (p *pass) joinDuties(why Reason) []Duty {
 		duties = append(duties, WatchClosely{})
 	}
 	return duties
+}
+
+// surplus: the group has more instances than it wants and this one is beyond that
+// number. Before the first cluster nothing else ends it while its launch hook is
+// open, and the agreement waits for as many instances as desired.
+func (p *pass) surplus() bool {
+	g := p.v.Group
+	if !fresh(p, SourceGroup, g, groupFresh) {
+		return false
+	}
+	for n, i := range g.Value.Instances {
+		if i.ID == p.v.Self.Instance {
+			return n >= g.Value.Desired
+		}
+	}
+	return false
 }
 
 func (p *pass) joinStep() Verdict {

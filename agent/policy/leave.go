@@ -240,6 +240,8 @@ func (l *leaver) decide() Verdict {
 		return l.afterRemoval()
 	case !l.in && l.hurry:
 		return l.stopUnremoved()
+	case !l.hurry && l.stoppedByUs() && (!l.v.Unit.Known() || !l.v.Data.Known()):
+		return Verdict{Reason: UnitUnknown, Detail: l.v.Unit.Err}
 	case !l.hurry && l.stoppedTooSoon():
 		return Verdict{Reason: StartMember, Detail: "there is time again", Action: StartEtcd{Initial: l.initial()}}
 	case !l.in:
@@ -513,9 +515,13 @@ func (l *leaver) atDeadline() Verdict {
 // stoppedTooSoon: the deadline rule stopped etcd unremoved, and then a heartbeat
 // was acknowledged after all: a voter that may be needed must not stay down.
 func (l *leaver) stoppedTooSoon() bool {
+	return l.stoppedByUs() && l.v.Unit.Value.Stopped() && !l.v.Data.Value.Empty
+}
+
+// stoppedByUs: this process stopped etcd since the notice.
+func (l *leaver) stoppedByUs() bool {
 	stop := l.v.Receipts[StopEtcd{}.Key()]
-	return l.v.Unit.Known() && l.v.Unit.Value.Stopped() && l.own != 0 && l.v.Data.Known() && !l.v.Data.Value.Empty &&
-		stop.Done() && stop.Succeeded.After(l.mark.Since)
+	return l.own != 0 && stop.Done() && stop.Succeeded.After(l.mark.Since)
 }
 
 func (l *leaver) stopUnremoved() Verdict {
