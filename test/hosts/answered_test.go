@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"sync"
 	"testing"
 )
 
@@ -40,10 +41,13 @@ func TestSocketHasItsOwner(t *testing.T) {
 // An answer is held back until Answered has seen it, and dropped if it says so;
 // refusals are no effects and pass.
 func TestAnswersOfAWS(t *testing.T) {
+	var mu sync.Mutex // the server answers each connection in a goroutine of its own
 	done := false
 	f := &Fleet{}
 	var told []string
 	f.cfg.Answered = func(a Answer) bool {
+		mu.Lock()
+		defer mu.Unlock()
 		if !done {
 			t.Error("told of a call before it took effect")
 		}
@@ -52,7 +56,9 @@ func TestAnswersOfAWS(t *testing.T) {
 	}
 	server := httptest.NewServer(f.tellAWS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = r.ParseForm()
+		mu.Lock()
 		done = true
+		mu.Unlock()
 		if r.Form.Get("Action") == "Refused" {
 			w.WriteHeader(http.StatusBadRequest)
 		}
@@ -69,6 +75,8 @@ func TestAnswersOfAWS(t *testing.T) {
 			t.Errorf("%s: status %d, want %d: %v", action, got, want, err)
 		}
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if len(told) != 2 {
 		t.Errorf("told of %q", told)
 	}
