@@ -159,6 +159,9 @@ func (a *Agent) finish(e ended) {
 		}
 	}
 	a.metrics.acted(e, result, end)
+	if _, ok := e.action.(policy.TakeSlot); ok && e.err == nil && !a.state.QueuedSince.IsZero() {
+		a.metrics.lockWait.Observe(end.Sub(a.state.QueuedSince).Seconds())
+	}
 	attrs := []any{"action", e.action.Kind(), "concern", e.concern, "reason", e.reason, "seconds", end.Sub(e.began).Seconds()}
 	if e.detail != "" {
 		attrs = append(attrs, "detail", e.detail)

@@ -26,7 +26,9 @@ type metrics struct {
 	lifecycle  *prometheus.GaugeVec
 	deadline   prometheus.Gauge
 	heartbeats *prometheus.CounterVec
+	lockWait   prometheus.Histogram
 	peers      *prometheus.GaugeVec
+	peerPoll   prometheus.Histogram
 	warnings   *prometheus.GaugeVec
 	lastPass   prometheus.Gauge
 	passes     prometheus.Counter
@@ -75,11 +77,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		lastPass:   gauge("last_pass_timestamp_seconds", "When the loop last decided, in Unix time."),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "quorumd_action_seconds",
 			Help: "How long actions took.", Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10, 60}}, []string{"action"}),
+		lockWait: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quorumd_lock_wait_seconds",
+			Help: "From wanting the disruption lock to holding it.", Buckets: []float64{.01, .1, 1, 10, 60, 300, 900}}),
+		peerPoll: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quorumd_peer_poll_seconds",
+			Help: "How long another agent took to answer, or not to.", Buckets: []float64{.001, .005, .01, .05, .1, .5, 1}}),
 		passes: prometheus.NewCounter(prometheus.CounterOpts{Name: "quorumd_passes_total", Help: "Passes of the loop."}),
 		passTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quorumd_pass_seconds",
 			Help: "How long a pass took to decide.", Buckets: []float64{.00001, .00005, .0001, .0005, .001, .01, .1}}),
 	}
-	r.MustRegister(m.seconds, m.passes, m.passTime)
+	r.MustRegister(m.seconds, m.lockWait, m.peerPoll, m.passes, m.passTime)
 	return m
 }
 

@@ -311,6 +311,7 @@ func (a *Agent) readPeer(ctx context.Context, id policy.InstanceID, host string)
 	defer cancel()
 	began := a.now()
 	p, err := a.parts.Peers.Peer(ctx, host)
+	a.metrics.peerPoll.Observe(a.now().Sub(began).Seconds())
 	if err == nil && p.Instance != id {
 		err = &wrongPeerError{want: id, got: p.Instance, host: host}
 	}
