@@ -57,6 +57,9 @@ type Agent struct {
 
 	askMu  sync.Mutex
 	askEC2 []policy.InstanceID // which instances to ask EC2 about
+	// AWS's failures in a row, and when it is asked again.
+	awsFailures int
+	awsAgain    time.Time
 
 	ended   chan ended // of the action under way; capacity 1
 	duties  duties

@@ -35,6 +35,8 @@ type world struct {
 	fail       map[string]error // the next call of that name fails so
 	block      map[string]chan struct{}
 	beats      []time.Time
+	groupErr   error
+	asked      int // how often the group was read
 	complete   string
 	completeAt time.Time
 	status     []string
@@ -94,6 +96,10 @@ func (w *world) Group(context.Context) (policy.Group, error) {
 	time.Sleep(latency)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.asked++
+	if w.groupErr != nil {
+		return policy.Group{}, w.groupErr
+	}
 	return policy.Group{Name: "g", ARN: "arn:g", Desired: w.desired, ClusterTag: "4d",
 		Hooks: []policy.Hook{{Name: "bye", Transition: policy.Terminating, Timeout: time.Minute, Global: 100 * time.Minute}},
 		Instances: []policy.GroupInstance{{ID: "i-a", State: w.state},
@@ -369,6 +375,29 @@ func TestSaidOnce(t *testing.T) {
 		}
 		if got := reasons(a)[policy.ConcernJoin]; got != policy.Voting {
 			t.Errorf("a voter's own concern: %s", got)
+		}
+	})
+}
+
+// TestThrottledAWS: who is told to come back later comes back later.
+func TestThrottledAWS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.target, w.groupErr = policy.TargetTerminated, errors.New("throttled")
+		w.lock.Holders = []policy.Hold{{Instance: "i-b", Member: 2, Cluster: 77, Reason: policy.HoldLeaving, Phase: policy.Acting, Revision: 4}}
+		a, stop := w.run(t, nil)
+		defer stop()
+		time.Sleep(2 * time.Minute)
+		w.mu.Lock()
+		asked := w.asked
+		w.groupErr = nil
+		w.mu.Unlock()
+		if asked < 10 || asked > 18 {
+			t.Errorf("the group was asked for %d times in 2 minutes of failures, want about one in 10 s", asked)
+		}
+		time.Sleep(awsPatience + 3*time.Second)
+		if v := a.Published().View; !v.Group.Fresh(v.Now, 5*time.Second) {
+			t.Errorf("the group is not read again: %+v", v.Group.Err)
 		}
 	})
 }

@@ -126,11 +126,38 @@ func (a *Agent) observeSpot(ctx context.Context) {
 	put(a.board, "spot", func(v *policy.View) *policy.Fact[policy.Notice] { return &v.Spot }, v, began, err)
 }
 
+// awsPatience is the longest pause between questions to AWS that fail: throttled
+// or away, it gets fewer of them, and an open hook still hears of it soon.
+const awsPatience = 10 * time.Second
+
+// askAWS reports whether AWS may be asked again, or is still given time.
+func (a *Agent) askAWS() bool {
+	a.askMu.Lock()
+	defer a.askMu.Unlock()
+	return !a.now().Before(a.awsAgain)
+}
+
+// answeredAWS notes how a question to AWS went.
+func (a *Agent) answeredAWS(err error) {
+	a.askMu.Lock()
+	defer a.askMu.Unlock()
+	if err == nil {
+		a.awsFailures, a.awsAgain = 0, time.Time{}
+		return
+	}
+	a.awsFailures++
+	a.awsAgain = a.now().Add(min(awsPatience, time.Second<<min(a.awsFailures, 4)))
+}
+
 func (a *Agent) observeGroup(ctx context.Context) {
+	if !a.askAWS() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, awsTimeout)
 	defer cancel()
 	began := a.now()
 	v, err := a.parts.Group.Group(ctx)
+	a.answeredAWS(err)
 	put(a.board, "group", func(v *policy.View) *policy.Fact[policy.Group] { return &v.Group }, v, began, err)
 }
 
@@ -138,13 +165,14 @@ func (a *Agent) observeInstances(ctx context.Context) {
 	a.askMu.Lock()
 	ids := slices.Clone(a.askEC2)
 	a.askMu.Unlock()
-	if len(ids) == 0 {
+	if len(ids) == 0 || !a.askAWS() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, awsTimeout)
 	defer cancel()
 	began := a.now()
 	v, err := a.parts.Group.Instances(ctx, ids)
+	a.answeredAWS(err)
 	if put(a.board, "instances", func(v *policy.View) *policy.Fact[map[policy.InstanceID]policy.Instance] { return &v.Instances }, v, began, err) {
 		a.sources["peers"].now() // an address that was not known may lead to an agent
 		a.sources["members"].now()
@@ -152,7 +180,15 @@ func (a *Agent) observeInstances(ctx context.Context) {
 }
 
 func (a *Agent) observeUnit(ctx context.Context) error {
-	return a.parts.States.Watch(ctx, func(u policy.Unit, err error) { a.sawUnit(u, a.now(), err) })
+	return a.parts.States.Watch(ctx, func(u policy.Unit, err error) {
+		if err != nil {
+			a.sawUnit(u, a.now(), err)
+			return
+		}
+		// What is reported was read a moment ago, before or after what we did since: it
+		// only says when to look.
+		a.sources["unit"].now()
+	})
 }
 
 // observeUnitNow reads the state anew: a signal from before an action's end is no

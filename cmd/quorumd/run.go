@@ -69,6 +69,9 @@ func (n *node) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if l := rec.Leaving; l != nil && l.Since.After(time.Now()) {
+		l.Since = time.Now() // the clock was set back: a notice is not of tomorrow
+	}
 	n.os = osRelease("/etc/os-release")
 	n.register()
 	n.log.Info("agent starts", "version", n.build.Version, "state_dir", n.cfg.StateDir, "etcd_unit", n.cfg.Etcd.Unit)
@@ -104,7 +107,7 @@ func (n *node) work(ctx context.Context, rec policy.Record) error {
 		return err
 	}
 	defer fleet.Close()
-	cluster, err := n.clusterName(ctx, fleet)
+	cluster, err := n.clusterName(ctx, fleet, id.InstanceID)
 	if err != nil {
 		return err
 	}
@@ -306,17 +309,20 @@ func kindOf(err error) string {
 	return "no answer"
 }
 
-// nameFile keeps the cluster's name, so that a later start needs no AWS call for it.
+// nameFile keeps the cluster's name, so that a later start needs no AWS call for it,
+// and whose it is: a disk that was copied may be in another group.
 const nameFile = "cluster-name"
 
 // clusterName is the configured one, else the group's, which is kept on disk.
-func (n *node) clusterName(ctx context.Context, fleet *lifecycle.Fleet) (string, error) {
+func (n *node) clusterName(ctx context.Context, fleet *lifecycle.Fleet, id policy.InstanceID) (string, error) {
 	if n.cfg.Cluster != "" {
 		return n.cfg.Cluster, nil
 	}
 	path := filepath.Join(n.cfg.StateDir, nameFile)
-	if b, err := os.ReadFile(path); err == nil && len(b) > 1 {
-		return strings.TrimSpace(string(b)), nil
+	if b, err := os.ReadFile(path); err == nil {
+		if owner, name, ok := strings.Cut(strings.TrimSpace(string(b)), " "); ok && owner == string(id) && name != "" {
+			return name, nil
+		}
 	}
 	group, err := await(ctx, n, "the auto scaling group's name", fleet.GroupName)
 	if err != nil {
@@ -324,7 +330,7 @@ func (n *node) clusterName(ctx context.Context, fleet *lifecycle.Fleet) (string,
 	}
 	// A key of etcd: no slash may come from a name.
 	name := url.PathEscape(group)
-	if err := durable.WriteFile(path, []byte(name+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(path, []byte(string(id)+" "+name+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("write cluster name: %w", err)
 	}
 	return name, nil
