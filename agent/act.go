@@ -124,14 +124,8 @@ func (a *Agent) finish(e ended) {
 	a.board.change(func(v *policy.View) {
 		v.InFlight = nil
 		v.Last = policy.LastAction{Action: e.action, Ended: end}
-		r := v.Receipts[e.action.Key()]
-		r.Started, r.Ended, r.Detail = e.began, end, e.detail
-		if e.err != nil {
-			r.Failures++
-			r.LastErr = e.err.Error()
-		} else {
-			r.Failures, r.LastErr, r.Succeeded = 0, "", end
-		}
+		r := v.Receipts[e.action.Key()].After(e.began, end, e.err)
+		r.Detail = e.detail
 		v.Receipts[e.action.Key()] = r
 		for key, old := range v.Receipts {
 			if end.Sub(old.Ended) > keepReceipts {

@@ -134,14 +134,7 @@ func (a *Agent) heartbeat(ctx context.Context, duty policy.Heartbeat) {
 		end := a.now()
 		failures := 0
 		a.board.change(func(v *policy.View) {
-			r := v.Receipts[key]
-			r.Started, r.Ended = began, end
-			if err != nil {
-				r.Failures++
-				r.LastErr = err.Error()
-			} else {
-				r.Failures, r.LastErr, r.Succeeded = 0, "", end
-			}
+			r := v.Receipts[key].After(began, end, err)
 			failures = r.Failures
 			v.Receipts[key] = r
 		})

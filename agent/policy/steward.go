@@ -253,7 +253,7 @@ func evict(p *pass) (Verdict, bool) {
 			continue // its holder is at it
 		}
 		return Verdict{Reason: EvictHold, Detail: string(h.Instance),
-			Action: ReleaseHold{Slot: h.Slot, Instance: h.Instance, Revision: h.Revision}}, true
+			Action: h.release()}, true
 	}
 	return Verdict{}, false
 }

@@ -115,14 +115,10 @@ func (a *agent) finish(act policy.Action, start time.Time, err error) {
 	a.w.tell(Ended{Instance: a.m.id})
 	a.view.InFlight = nil
 	a.view.Last = policy.LastAction{Action: act, Ended: end}
-	r := a.view.Receipts[act.Key()]
-	r.Started, r.Ended = start, end
+	r := a.view.Receipts[act.Key()].After(start, end, err)
 	if err != nil {
-		r.Failures++
-		r.LastErr = err.Error()
 		a.say("<- %s: %v", act.Kind(), err)
 	} else {
-		r.Failures, r.LastErr, r.Succeeded = 0, "", end
 		if wr, ok := act.(policy.WriteRecord); ok {
 			a.view.Record = wr.Record
 		}
