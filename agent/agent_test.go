@@ -246,7 +246,7 @@ func (w *world) run(t *testing.T, log *slog.Logger) (*Agent, func()) {
 		Self:   policy.Self{Instance: "i-a", Boot: "b1", PeerURL: selfURL + ":2380", ClientURL: selfURL + ":2379"},
 		Policy: policy.DefaultConfig(), Record: w.record, Log: log,
 		ClientURL: func(h string) string { return "http://" + h + ":2379" },
-	}, Parts{w, w, w, w, w, w, w, unitStates{w}, w, w, w, w})
+	}, Parts{w, w, w, w, w, w, w, unitStates{w}, w, w, w, nil, w})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

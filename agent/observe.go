@@ -18,6 +18,7 @@ const (
 	closelyEvery = 500 * time.Millisecond
 	spotEvery    = 5 * time.Second
 	unitEvery    = 30 * time.Second // beside the signals, which come at once
+	certsEvery   = 30 * time.Second // for warnings; handshakes look by themselves
 	watchRetry   = 5 * time.Second
 	groupHistory = 2 * time.Minute // two polls of the steward
 	etcdTimeout  = 3 * time.Second
@@ -106,6 +107,9 @@ func (a *Agent) observers() {
 	add("health", closelyEvery, a.observeHealth)
 	add("lock", closelyEvery, a.observeLock)
 	add("peers", closelyEvery, a.observePeers)
+	if a.parts.Certs != nil {
+		add("certificates", certsEvery, a.observeCertificates)
+	}
 }
 
 func (a *Agent) observeTarget(ctx context.Context) {
@@ -229,6 +233,12 @@ func (a *Agent) observeData(context.Context) {
 	began := a.now()
 	v, err := a.parts.Disk.Data()
 	put(a.board, "data", func(v *policy.View) *policy.Fact[policy.Data] { return &v.Data }, v, began, err)
+}
+
+func (a *Agent) observeCertificates(context.Context) {
+	began := a.now()
+	v := a.parts.Certs.Certificates()
+	put(a.board, "certificates", func(v *policy.View) *policy.Fact[[]policy.Certificate] { return &v.Certificates }, v, began, nil)
 }
 
 func (a *Agent) observeMembers(ctx context.Context) {

@@ -19,6 +19,7 @@ type Parts struct {
 	Unit     Unit
 	Disk     Disk
 	Peers    PeerReader
+	Certs    CertificateFiles // nil: none to look at
 	Notify   Notifier
 }
 
@@ -104,6 +105,11 @@ type Disk interface {
 // PeerReader reads what another agent publishes, at host (an address without port).
 type PeerReader interface {
 	Peer(ctx context.Context, host string) (policy.Peer, error)
+}
+
+// CertificateFiles looks at this node's certificate files.
+type CertificateFiles interface {
+	Certificates() []policy.Certificate
 }
 
 // Notifier tells the service manager how the agent is.

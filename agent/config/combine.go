@@ -15,8 +15,12 @@ func (l *loader) combinations(c Config) {
 		l.clash("is set without etcd.ca_file, allowed: ca_file alone, or ca_file, cert_file and key_file",
 			"etcd.cert_file", "etcd.ca_file")
 	}
-	l.together("etcd.peer_cert_file", e.PeerCertFile, "etcd.peer_key_file", e.PeerKeyFile)
-	l.together("etcd.peer_ca_file", e.PeerCAFile, "etcd.peer_cert_file", e.PeerCertFile)
+	l.together("etcd.server_cert_file", e.ServerCertFile, "etcd.server_key_file", e.ServerKeyFile)
+	if e.ServerCertFile != "" && e.CAFile == "" {
+		l.clash("is set without etcd.ca_file, so clients would not speak TLS, allowed: both or neither",
+			"etcd.server_cert_file", "etcd.ca_file")
+	}
+	l.peerFiles(e)
 	for _, u := range e.Endpoints {
 		if got, _, _ := strings.Cut(u, "://"); got != e.ClientScheme() {
 			l.clash(fmt.Sprintf("%s is %s, allowed: %s, because etcd.ca_file is %s", u, got, e.ClientScheme(), setOrNot(e.CAFile)),
@@ -26,6 +30,22 @@ func (l *loader) combinations(c Config) {
 	l.ports(c)
 	l.apart("state_dir", c.StateDir, "etcd.data_dir", e.DataDir)
 	l.apart("systemd.runtime_dir", c.Systemd.RuntimeDir, "systemd.system_dir", c.Systemd.SystemDir)
+}
+
+// peerFiles checks that peers and agents have all that mutual TLS needs, or nothing.
+func (l *loader) peerFiles(e Etcd) {
+	keys := []string{"etcd.peer_ca_file", "etcd.peer_cert_file", "etcd.peer_key_file"}
+	var set, missing []string
+	for i, file := range []string{e.PeerCAFile, e.PeerCertFile, e.PeerKeyFile} {
+		if file == "" {
+			missing = append(missing, keys[i])
+		} else {
+			set = append(set, keys[i])
+		}
+	}
+	if len(set) != 0 && len(missing) != 0 {
+		l.clash("is set without "+strings.Join(missing, " and ")+", allowed: all three or none", set[0], append(set[1:], missing...)...)
+	}
 }
 
 // ports checks that no two listeners of the node share a port. An address is not

@@ -44,6 +44,9 @@ type Etcd struct {
 	Username, PasswordFile string
 	// CAFile alone is server-only TLS; with CertFile and KeyFile mutual TLS.
 	CAFile, CertFile, KeyFile string
+	// ServerCertFile and ServerKeyFile are what etcd shows its clients; both empty:
+	// CertFile and KeyFile, and where those are empty too, etcd's own unit says it.
+	ServerCertFile, ServerKeyFile string
 	// PeerCAFile, PeerCertFile and PeerKeyFile are all set, or all empty.
 	PeerCAFile, PeerCertFile, PeerKeyFile string
 }
@@ -53,6 +56,14 @@ func (e Etcd) ClientScheme() string { return scheme(e.CAFile) }
 
 // PeerScheme is the scheme of peer URLs: https where peer TLS is on.
 func (e Etcd) PeerScheme() string { return scheme(e.PeerCAFile) }
+
+// ServerPair is what etcd shows its clients, empty if its own unit says it.
+func (e Etcd) ServerPair() (cert, key string) {
+	if e.ServerCertFile != "" {
+		return e.ServerCertFile, e.ServerKeyFile
+	}
+	return e.CertFile, e.KeyFile
+}
 
 // ClientURL is the client URL of the member on a host.
 func (e Etcd) ClientURL(host string) string { return hostURL(e.ClientScheme(), host, e.ClientPort) }

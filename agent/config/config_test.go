@@ -50,6 +50,8 @@ etcd:
   ca_file: /tls/ca
   cert_file: /tls/cert
   key_file: /tls/key
+  server_cert_file: /tls/scert
+  server_key_file: /tls/skey
   peer_ca_file: /tls/pca
   peer_cert_file: /tls/pcert
   peer_key_file: /tls/pkey
@@ -84,6 +86,7 @@ func fullConfig() Config {
 			ClientPort: 12379, PeerPort: 12380, MetricsPort: 12381,
 			Username: "quorumd", PasswordFile: "/etc/quorumd/password",
 			CAFile: "/tls/ca", CertFile: "/tls/cert", KeyFile: "/tls/key",
+			ServerCertFile: "/tls/scert", ServerKeyFile: "/tls/skey",
 			PeerCAFile: "/tls/pca", PeerCertFile: "/tls/pcert", PeerKeyFile: "/tls/pkey",
 		},
 		Lifecycle: Lifecycle{
@@ -250,7 +253,13 @@ func TestErrors(t *testing.T) {
 		{"refused key is not missing", "etcd: {ca_file: /ca, cert_file: /c, key_file: k}\n", nil, []string{
 			`q.yaml:1: etcd.key_file: "k" is not absolute, allowed: a path that starts with /, or empty`}},
 		{"peer ca alone", "etcd: {peer_ca_file: /c}\n", nil, []string{
-			`q.yaml:1: etcd.peer_ca_file: is set without etcd.peer_cert_file, allowed: both or neither`}},
+			`q.yaml:1: etcd.peer_ca_file: is set without etcd.peer_cert_file and etcd.peer_key_file, allowed: all three or none`}},
+		{"peer pair alone", "etcd:\n  peer_cert_file: /c\n  peer_key_file: /k\n", nil, []string{
+			`q.yaml:2: etcd.peer_cert_file: is set without etcd.peer_ca_file, allowed: all three or none`}},
+		{"server cert without key", "etcd: {ca_file: /ca, server_cert_file: /c}\n", nil, []string{
+			`q.yaml:1: etcd.server_cert_file: is set without etcd.server_key_file, allowed: both or neither`}},
+		{"server pair without ca", "etcd: {server_cert_file: /c, server_key_file: /k}\n", nil, []string{
+			`q.yaml:1: etcd.server_cert_file: is set without etcd.ca_file, so clients would not speak TLS, allowed: both or neither`}},
 		{"password without user", "etcd: {password_file: /c}\n", nil, []string{
 			`q.yaml:1: etcd.password_file: is set without etcd.username, allowed: both or neither`}},
 		{"scheme", "etcd:\n  ca_file: /ca\n  endpoints: [\"http://a:1\"]\n", nil, []string{

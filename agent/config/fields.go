@@ -39,6 +39,8 @@ func fields(c *Config) []field {
 		{"etcd.ca_file", text{&e.CAFile, optionalFile}},
 		{"etcd.cert_file", text{&e.CertFile, optionalFile}},
 		{"etcd.key_file", text{&e.KeyFile, optionalFile}},
+		{"etcd.server_cert_file", text{&e.ServerCertFile, optionalFile}},
+		{"etcd.server_key_file", text{&e.ServerKeyFile, optionalFile}},
 		{"etcd.peer_ca_file", text{&e.PeerCAFile, optionalFile}},
 		{"etcd.peer_cert_file", text{&e.PeerCertFile, optionalFile}},
 		{"etcd.peer_key_file", text{&e.PeerKeyFile, optionalFile}},

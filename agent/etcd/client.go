@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorumd/quorumd/agent/certs"
 	"github.com/quorumd/quorumd/agent/policy"
 )
 
@@ -21,7 +22,7 @@ type Config struct {
 	// Self is this node. Its ClientURL is the endpoint asked last.
 	Self policy.Self
 	// TLS, for https endpoints; nil: the system's certificate authorities.
-	TLS *TLSFiles
+	TLS *certs.Set
 	// Username and PasswordFile are for clusters with etcd's auth switched on.
 	Username, PasswordFile string
 	// DialContext makes connections; nil: plain TCP, never through a proxy.
@@ -59,7 +60,6 @@ func defaultTiming() timing {
 type Client struct {
 	cfg      Config
 	timing   timing
-	tls      *tlsFiles // nil without TLS files
 	password *password // nil without a user name
 	lease    lease
 
@@ -85,15 +85,8 @@ func New(cfg Config) (*Client, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{cfg: cfg, timing: defaultTiming(), pool: map[string]*endpoint{}}
-	if cfg.TLS != nil {
-		t, err := newTLSFiles(*cfg.TLS)
-		if err != nil {
-			return nil, err
-		}
-		c.tls = t
-	}
 	if cfg.Username != "" {
-		c.password = &password{path: cfg.PasswordFile}
+		c.password = &password{file: certs.NewSecret(cfg.PasswordFile)}
 	}
 	return c, nil
 }

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/quorumd/quorumd/agent/certs"
 )
 
 // endpoint is one client URL and the connection to it.
@@ -26,7 +28,8 @@ type endpoint struct {
 	maint clientv3.Maintenance // Status of clientv3.Client would dial anew each time
 	login *login               // nil without a user name
 
-	refusal *refusal // nil without TLS
+	refusal *refusal   // nil without TLS
+	certs   *certs.Set // nil without TLS files
 
 	// Guarded by Client.mu.
 	busy   int
@@ -46,12 +49,12 @@ func (c *Client) dial(rawURL string) (*endpoint, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 		}
 	}
-	e := &endpoint{url: rawURL, used: time.Now()}
+	e := &endpoint{url: rawURL, used: time.Now(), certs: c.cfg.TLS}
 	var opts []grpc.DialOption
 	if u.Scheme == "https" {
 		conf := &tls.Config{MinVersion: tls.VersionTLS12} // the system's authorities
-		if c.tls != nil {
-			conf = c.tls.config(u.Hostname())
+		if c.cfg.TLS != nil {
+			conf = c.cfg.TLS.Client(u.Hostname())
 		}
 		e.refusal = newRefusal(conf)
 		dialer = e.refusal.dialer(dialer)
@@ -116,11 +119,21 @@ func (e *endpoint) do(ctx context.Context, bound time.Duration, f func(context.C
 	case err == nil:
 		return nil
 	case e.refusal != nil && e.refusal.seen.Load() && status.Code(err) == codes.Unavailable:
-		return &endpointError{e.url, &CannotTellError{fmt.Errorf("connection closed after the tls handshake: %w", err)}}
+		return &endpointError{e.url, &CannotTellError{e.explain(fmt.Errorf("connection closed after the tls handshake: %w", err))}}
+	case e.refusal != nil && Classify(err) == CannotTell && status.Code(err) == codes.Unavailable:
+		return &endpointError{e.url, &CannotTellError{e.explain(err)}}
 	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 		return &endpointError{e.url, fmt.Errorf("no answer within %s: %w", bound, err)}
 	}
 	return fmt.Errorf("%s: %w", e.url, err)
+}
+
+// explain adds what is wrong with our own certificate files.
+func (e *endpoint) explain(err error) error {
+	if e.certs == nil {
+		return err
+	}
+	return e.certs.Explain(err)
 }
 
 // login holds the token of one connection. etcd's client would fetch one when

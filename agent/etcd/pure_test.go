@@ -79,8 +79,6 @@ func TestConfig(t *testing.T) {
 		"cluster slash":    {Cluster: "a/b", Self: self},
 		"no instance":      {Cluster: "a"},
 		"password missing": {Cluster: "a", Self: self, Username: "u"},
-		"key missing":      {Cluster: "a", Self: self, TLS: &TLSFiles{CAFile: "x", CertFile: "y"}},
-		"ca missing":       {Cluster: "a", Self: self, TLS: &TLSFiles{}},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: accepted", what)

@@ -100,4 +100,6 @@ var entries = []Entry{
 	{"Capacity", Alarm, "For over 15 minutes the voters have not been as many as the group wants.", "Status of the nodes that do not vote."},
 	{"NoSpace", Alarm, "NOSPACE: etcd refuses writes. A restart does not help.", "Compact, defragment each member, then `etcdctl alarm disarm`; raise `--quota-backend-bytes`."},
 	{"Corrupt", Alarm, "CORRUPT: a member's data is wrong.", "Remove that member and let its node join anew; never copy its data."},
+	{"CertificateBroken", Alarm, "A certificate file of this node has changed, or was never there, and cannot be used; the detail says why. What was read before stays in use.", "Put the right file in its place (certificate and key belong together); it is read again at the next connection, no restart."},
+	{"CertificateExpires", Alarm, "A certificate of this node expires within a week, or has expired. Nothing is removed or restarted because of it: connections fail, and that proves nothing about the others.", "Replace the files; they are read again at the next connection, no restart. etcd does the same with its own."},
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -30,10 +31,15 @@ var ErrHung = errors.New("the agent answers but does not decide")
 // ErrUnreachable means that there was no answer at all.
 var ErrUnreachable = errors.New("the agent cannot be reached")
 
+// ErrCannotTell means that certificates stand in between, or that one side speaks TLS
+// and the other does not. The agent may be well: it is no evidence of anything.
+var ErrCannotTell = errors.New("cannot tell")
+
 // Fetch reads the status that an agent serves at baseURL (such as
-// http://10.0.0.1:2382). The answer is not trusted: its size, its version and its
-// consistency are checked, and redirects are not followed. With [ErrHung] the
-// status is returned all the same, for people to see.
+// http://10.0.0.1:2382), usually with a client of [NewClient]. The answer is not
+// trusted: its kind, its size, its version and its consistency are checked, and
+// redirects are not followed. With [ErrHung] the status is returned all the same, for
+// people to see; with any other error it is empty.
 func Fetch(ctx context.Context, client *http.Client, baseURL string) (Status, error) {
 	s, err := fetch(ctx, client, baseURL)
 	if err != nil {
@@ -50,18 +56,19 @@ func fetch(ctx context.Context, client *http.Client, baseURL string) (Status, er
 		return Status{}, err
 	}
 	direct := *client
+	// What is asked for is there or it is not.
 	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := direct.Do(req)
 	if err != nil {
-		return Status{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return Status{}, callError(err)
 	}
 	defer resp.Body.Close() // read in full, or given up
-	if resp.StatusCode != http.StatusOK {
-		return Status{}, fmt.Errorf("it answers %s", resp.Status)
+	if err := ofAnswer(resp); err != nil {
+		return Status{}, err
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, MaxSize+1))
 	if err != nil {
-		return Status{}, err
+		return Status{}, fmt.Errorf("its answer does not end: %w", err)
 	}
 	s, err := Decode(data)
 	if err != nil {
@@ -73,10 +80,28 @@ func fetch(ctx context.Context, client *http.Client, baseURL string) (Status, er
 	return s, nil
 }
 
+// callError leaves the method and the URL out, which Fetch says already.
+func callError(err error) error {
+	if call := (*url.Error)(nil); errors.As(err, &call) {
+		err = call.Err
+	}
+	if errors.Is(err, ErrCannotTell) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
+// maxValues bounds what a status may make us allocate: a list of 256 KiB may hold
+// 100,000 objects. A cluster of nine needs some hundreds.
+const maxValues = 20_000
+
 // Decode reads and checks a status.
 func Decode(data []byte) (Status, error) {
 	if len(data) > MaxSize {
 		return Status{}, fmt.Errorf("the status is longer than %d bytes", MaxSize)
+	}
+	if n := bytes.Count(data, []byte(",")) + bytes.Count(data, []byte("[")) + bytes.Count(data, []byte("{")); n > maxValues {
+		return Status{}, fmt.Errorf("the status has more than %d values", maxValues)
 	}
 	// The version first: the rest of another version may have another shape.
 	var head struct {

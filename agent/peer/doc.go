@@ -16,6 +16,19 @@
 // makes others wait: an agent that cannot read its data directory counts as one
 // that has data.
 //
+// # TLS
+//
+// Where etcd's peers use TLS, so do agents, with the same files (package certs): the
+// server lets in only who shows a certificate of the peers' authority, the client
+// believes only one that bears the host it dialled. [ErrCannotTell] is everything
+// that certificates stand in the way of, and neither a "yes" nor a "no answer".
+//
+// # Hostile answers
+//
+// Who answers may be anybody. Every phase has a time limit, header and body have a
+// size limit, redirects are not followed, nothing is decompressed; what is no sound
+// status is an error and no fact.
+//
 // # Time
 //
 // Clocks of two machines are never compared. A status tells how long ago its pass

@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -18,7 +17,7 @@ import (
 func serve(t *testing.T) (*httptest.Server, *atomic.Pointer[Status]) {
 	var p atomic.Pointer[Status]
 	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = NewServer(p.Load)
+	srv.Config = NewServer(p.Load, nil)
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return srv, &p
@@ -105,42 +104,4 @@ func TestServerIsReadOnly(t *testing.T) {
 	p.Store(old)
 	expect("GET", "/healthz", 503)
 	expect("GET", "/v1/status", 200)
-}
-
-func TestFetchRefuses(t *testing.T) {
-	release := make(chan struct{})
-	mux := http.NewServeMux()
-	mux.HandleFunc("/garbage/v1/status", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("\x00\xff")) })
-	mux.HandleFunc("/endless/v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		for range 10000 {
-			if _, err := w.Write([]byte(strings.Repeat(" ", 4096))); err != nil {
-				return
-			}
-		}
-	})
-	mux.HandleFunc("/moved/v1/status", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "/garbage/v1/status", http.StatusFound)
-	})
-	mux.HandleFunc("/silent/v1/status", func(http.ResponseWriter, *http.Request) { <-release })
-	srv := httptest.NewServer(mux)
-	t.Cleanup(srv.Close)
-	t.Cleanup(func() { close(release) }) // before srv.Close, which waits for handlers
-	for path, want := range map[string]string{
-		"/garbage": "no status",
-		"/endless": "longer than",
-		"/moved":   "302",
-		"/nothing": "404",
-	} {
-		if _, err := Fetch(t.Context(), srv.Client(), srv.URL+path); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want %q", path, err, want)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := Fetch(ctx, srv.Client(), srv.URL+"/silent"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrUnreachable) {
-		t.Errorf("silent: %v", err)
-	}
-	if _, err := Fetch(t.Context(), srv.Client(), "::"); err == nil {
-		t.Error("a bad URL was accepted")
-	}
 }

@@ -4,29 +4,48 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
+
+	"github.com/quorumd/quorumd/agent/certs"
 )
 
-// NewServer makes the server that other agents read. It serves, and changes
-// nothing:
+// NewServer makes the server that other agents read. With certificates it lets in
+// only who shows one of the same authority; nil: plain HTTP, for everyone. It serves,
+// and changes nothing:
 //
 //	GET /v1/status   the status that get gives, 503 while that is nil
 //	GET /healthz     200 while the agent's loop runs, else 503
 //
 // get must be quick and return a status that is not changed any more, such as an
-// atomic pointer's. The caller sets ErrorLog and serves a listener.
-func NewServer(get func() *Status) *http.Server {
-	return &http.Server{
-		Handler: Handler(get),
+// atomic pointer's. The caller sets ErrorLog and has [Serve] serve a listener.
+func NewServer(get func() *Status, set *certs.Set) *http.Server {
+	http1 := new(http.Protocols)
+	http1.SetHTTP1(true)
+	srv := &http.Server{
+		Handler:   Handler(get),
+		Protocols: http1,
 		// An answer is one small object: whoever needs longer holds a connection
-		// of ours for nothing.
+		// of ours for nothing. The first one bounds the TLS handshake, too.
 		ReadHeaderTimeout: 2 * time.Second,
 		ReadTimeout:       5 * time.Second,
 		WriteTimeout:      5 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    8 << 10,
 	}
+	if set != nil {
+		srv.TLSConfig = set.Server()
+	}
+	return srv
+}
+
+// Serve serves as the server was made: TLS where it has certificates.
+func Serve(srv *http.Server, ln net.Listener) error {
+	if srv.TLSConfig != nil {
+		return srv.ServeTLS(ln, "", "")
+	}
+	return srv.Serve(ln)
 }
 
 // Handler answers as [NewServer] says.

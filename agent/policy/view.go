@@ -92,6 +92,8 @@ type View struct {
 	Lock Fact[Lock]
 	// Peers is what the other agents of the group say of themselves.
 	Peers map[InstanceID]Fact[Peer]
+	// Certificates are this node's certificate files, for warnings only.
+	Certificates Fact[[]Certificate]
 
 	// Record is what this node keeps on disk.
 	Record Record
@@ -112,6 +114,15 @@ type Self struct {
 	Boot     string // kernel boot id
 	// PeerURL and ClientURL are what this node's member advertises.
 	PeerURL, ClientURL string
+}
+
+// Certificate is the state of one of this node's certificate files.
+type Certificate struct {
+	File string
+	// NotAfter is when what is in use expires; zero: nothing is in use.
+	NotAfter time.Time
+	// Problem is why the file's content cannot be used; empty: it is in use.
+	Problem string
 }
 
 // Unit is the state of a systemd unit, in systemd's words.

@@ -15,14 +15,16 @@ type Warning struct {
 
 // The warnings.
 const (
-	WarnNoLaunchHook    = "NoLaunchHook"    // instances count as in service before they vote
-	WarnNoTerminateHook = "NoTerminateHook" // instances end without time to leave etcd
-	WarnHooksUnknown    = "HooksUnknown"    // the group's hooks cannot be read
-	WarnTagConflict     = "TagConflict"     // the group bears another cluster's tag
-	WarnHoldOld         = "HoldOld"         // the disruption lock has been held for long
-	WarnCapacity        = "Capacity"        // voters are not as many as the group wants
-	WarnNoSpace         = "NoSpace"         // an alarm that refuses writes
-	WarnCorrupt         = "Corrupt"         // an alarm that says a member's data is wrong
+	WarnNoLaunchHook    = "NoLaunchHook"       // instances count as in service before they vote
+	WarnNoTerminateHook = "NoTerminateHook"    // instances end without time to leave etcd
+	WarnHooksUnknown    = "HooksUnknown"       // the group's hooks cannot be read
+	WarnTagConflict     = "TagConflict"        // the group bears another cluster's tag
+	WarnHoldOld         = "HoldOld"            // the disruption lock has been held for long
+	WarnCapacity        = "Capacity"           // voters are not as many as the group wants
+	WarnNoSpace         = "NoSpace"            // an alarm that refuses writes
+	WarnCorrupt         = "Corrupt"            // an alarm that says a member's data is wrong
+	WarnCertBroken      = "CertificateBroken"  // a certificate file of this node cannot be used
+	WarnCertExpires     = "CertificateExpires" // one expires soon, or has
 )
 
 // How long a state must last to be worth a warning.
@@ -30,6 +32,10 @@ const (
 	holdOldAfter  = 30 * time.Minute
 	capacityAfter = 15 * time.Minute
 )
+
+// expiresSoon is how long before its end a certificate is worth a warning: whoever
+// renews it automatically does so earlier, and a week is time to do it by hand.
+const expiresSoon = 7 * 24 * time.Hour
 
 // warnings looks for what nobody repairs by itself.
 func (p *pass) warnings() []Warning {
@@ -70,6 +76,18 @@ func (p *pass) warnings() []Warning {
 			if h.Known() && h.Value.Corrupt {
 				warn(WarnCorrupt, "member %s (%s): remove it and let it join anew; never copy its data", m.ID, p.list.Instance(m))
 			}
+		}
+	}
+	for _, c := range p.v.Certificates.Value {
+		switch left := c.NotAfter.Sub(p.now); {
+		case c.Problem != "" && c.NotAfter.IsZero():
+			warn(WarnCertBroken, "%s cannot be used: %s", c.File, c.Problem)
+		case c.Problem != "":
+			warn(WarnCertBroken, "%s has changed and cannot be used, its content of before stays in use: %s", c.File, c.Problem)
+		case left < 0:
+			warn(WarnCertExpires, "%s expired on %s; replace it, it is read again by itself", c.File, c.NotAfter.UTC().Format(time.DateTime))
+		case left < expiresSoon:
+			warn(WarnCertExpires, "%s expires on %s; replace it, it is read again by itself", c.File, c.NotAfter.UTC().Format(time.DateTime))
 		}
 	}
 	return out

@@ -165,5 +165,26 @@ func (u *etcdUnit) environment(how policy.StartEtcd) []units.EnvVar {
 	if how.Token != "" {
 		vars = append(vars, units.EnvVar{Name: "ETCD_INITIAL_CLUSTER_TOKEN", Value: how.Token})
 	}
+	return append(vars, certificateVars(c)...)
+}
+
+// certificateVars are etcd's own certificate files, as far as the configuration
+// names them: what it leaves out is what etcd's unit says.
+func certificateVars(c config.Etcd) (vars []units.EnvVar) {
+	set := func(name, value string) { vars = append(vars, units.EnvVar{Name: name, Value: value}) }
+	if cert, key := c.ServerPair(); cert != "" {
+		set("ETCD_CERT_FILE", cert)
+		set("ETCD_KEY_FILE", key)
+	}
+	if c.CertFile != "" {
+		set("ETCD_TRUSTED_CA_FILE", c.CAFile)
+		set("ETCD_CLIENT_CERT_AUTH", "true")
+	}
+	if c.PeerCAFile != "" {
+		set("ETCD_PEER_CERT_FILE", c.PeerCertFile)
+		set("ETCD_PEER_KEY_FILE", c.PeerKeyFile)
+		set("ETCD_PEER_TRUSTED_CA_FILE", c.PeerCAFile)
+		set("ETCD_PEER_CLIENT_CERT_AUTH", "true")
+	}
 	return vars
 }

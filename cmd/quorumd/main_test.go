@@ -4,19 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"log"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/quorumd/quorumd/agent/certs"
 	"github.com/quorumd/quorumd/agent/control"
 	"github.com/quorumd/quorumd/agent/peer"
 	"github.com/quorumd/quorumd/agent/policy"
+	"github.com/quorumd/quorumd/test/testca"
 )
 
 func TestMain(m *testing.M) {
@@ -29,7 +34,8 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND...        run it, and expect this exit code
 //	agent SOCKET STATUS [ok|refuse|fail WORDS]
 //	                             serve a control socket; how it answers requests
-//	node NAME STATUS             serve another agent; its URL becomes $NAME
+//	node NAME STATUS [DIR]       serve another agent; its URL becomes $NAME. With DIR by
+//	                             mutual TLS: ca.pem, cert.pem, key.pem are written there
 //
 // STATUS is a file of JSON in which $VARIABLES are replaced. Its pass is just now
 // unless it says otherwise.
@@ -95,15 +101,40 @@ func fakeAgent(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func fakeNode(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: node NAME STATUS")
+	if neg || len(args) != 2 && len(args) != 3 {
+		ts.Fatalf("usage: node NAME STATUS [DIR]")
 	}
 	s := readStatus(ts, args[1])
-	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = peer.NewServer(func() *peer.Status { return s })
-	srv.Start()
-	ts.Defer(srv.Close)
-	ts.Setenv(args[0], srv.URL)
+	var set *certs.Set
+	scheme := "http://"
+	if len(args) == 3 {
+		set, scheme = certificatesIn(ts, ts.MkAbs(args[2])), "https://"
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	srv := peer.NewServer(func() *peer.Status { return s }, set)
+	srv.ErrorLog = log.New(io.Discard, "", 0)
+	done := make(chan error, 1)
+	go func() { done <- peer.Serve(srv, ln) }()
+	ts.Defer(func() {
+		srv.Close()
+		<-done // it ends by being closed
+	})
+	ts.Setenv(args[0], scheme+ln.Addr().String())
+}
+
+// certificatesIn makes an authority and one certificate of it, for both sides.
+func certificatesIn(ts *testscript.TestScript, dir string) *certs.Set {
+	ca, err := testca.New("peers")
+	ts.Check(err)
+	cert, key, err := ca.Issue(testca.Leaf{Name: "node", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	ts.Check(err)
+	for name, data := range map[string][]byte{"ca.pem": ca.PEM, "cert.pem": cert, "key.pem": key} {
+		ts.Check(testca.Replace(filepath.Join(dir, name), data))
+	}
+	set, err := certs.New(certs.Files{CA: dir + "/ca.pem", Cert: dir + "/cert.pem", Key: dir + "/key.pem"}, nil)
+	ts.Check(err)
+	return set
 }
 
 func readStatus(ts *testscript.TestScript, file string) *peer.Status {

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/quorumd/quorumd/agent/certs"
+	"github.com/quorumd/quorumd/agent/config"
 	"github.com/quorumd/quorumd/agent/etcd/datadir"
 	"github.com/quorumd/quorumd/agent/peer"
 	"github.com/quorumd/quorumd/agent/policy"
@@ -53,33 +56,55 @@ func (d *disk) Save(r policy.Record) error { return d.store.Save(r) }
 
 func (d *disk) Archive(why string) (string, error) { return datadir.Archive(d.dir, why, time.Now()) }
 
-// peerReader reads what other agents publish. Connections are kept: the same few
-// agents are asked again and again.
+// peerReader reads what other agents publish.
 type peerReader struct {
 	client *http.Client
-	port   int
+	cfg    config.Config
 }
 
 // agentURL is where the agent of a host serves others.
-func agentURL(host string, port int) string {
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(port))
-}
-
-func newPeerReader(port int) *peerReader {
-	return &peerReader{port: port, client: &http.Client{Transport: &http.Transport{
-		Proxy:                 nil, // an address of ours is never behind a proxy
-		DialContext:           (&net.Dialer{Timeout: time.Second}).DialContext,
-		MaxIdleConnsPerHost:   1,
-		IdleConnTimeout:       time.Minute,
-		ResponseHeaderTimeout: 2 * time.Second,
-	}}}
+func agentURL(cfg config.Config, host string) string {
+	return cfg.Etcd.PeerScheme() + "://" + net.JoinHostPort(host, strconv.Itoa(cfg.Listen.PeerPort()))
 }
 
 // Peer reads the status of the agent on a host.
 func (r *peerReader) Peer(ctx context.Context, host string) (policy.Peer, error) {
-	s, err := peer.Fetch(ctx, r.client, agentURL(host, r.port))
+	s, err := peer.Fetch(ctx, r.client, agentURL(r.cfg, host))
 	if err != nil {
 		return policy.Peer{}, err
 	}
 	return s.Peer(), nil
+}
+
+// certificates are the two sets of files of a configuration; nil: not used.
+type certificates struct{ client, peer *certs.Set }
+
+func newCertificates(c config.Etcd, log *slog.Logger) (out certificates, err error) {
+	if c.CAFile != "" {
+		if out.client, err = certs.New(certs.Files{CA: c.CAFile, Cert: c.CertFile, Key: c.KeyFile}, log); err != nil {
+			return out, err
+		}
+	}
+	if c.PeerCAFile != "" {
+		out.peer, err = certs.New(certs.Files{CA: c.PeerCAFile, Cert: c.PeerCertFile, Key: c.PeerKeyFile}, log)
+	}
+	return out, err
+}
+
+// Certificates looks at all files now.
+func (c certificates) Certificates() []policy.Certificate {
+	var out []policy.Certificate
+	seen := map[string]bool{}
+	for _, set := range []*certs.Set{c.client, c.peer} {
+		if set == nil {
+			continue
+		}
+		for _, f := range set.Certificates() {
+			if !seen[f.File] {
+				seen[f.File] = true
+				out = append(out, policy.Certificate{File: f.File, NotAfter: f.NotAfter, Problem: f.Problem})
+			}
+		}
+	}
+	return out
 }

@@ -55,6 +55,8 @@ type node struct {
 	notify   units.Notifier
 	aws      *prometheus.CounterVec
 
+	certs certificates
+
 	loop atomic.Pointer[agent.Agent] // nil until it is known who this node is
 	os   string
 }
@@ -71,6 +73,9 @@ func (n *node) run(ctx context.Context) error {
 	}
 	if l := rec.Leaving; l != nil && l.Since.After(time.Now()) {
 		l.Since = time.Now() // the clock was set back: a notice is not of tomorrow
+	}
+	if n.certs, err = newCertificates(n.cfg.Etcd, n.log); err != nil {
+		return err
 	}
 	n.os = osRelease("/etc/os-release")
 	n.register()
@@ -159,7 +164,8 @@ func (n *node) decide(ctx context.Context, self policy.Self, rec policy.Record, 
 		Finder: p.client, Members: p.client, Lock: p.client,
 		States: unit, Unit: unit,
 		Disk:   &disk{store: n.store, dir: n.cfg.Etcd.DataDir},
-		Peers:  newPeerReader(n.cfg.Listen.PeerPort()),
+		Peers:  &peerReader{client: peer.NewClient(n.certs.peer), cfg: n.cfg},
+		Certs:  n.certs,
 		Notify: n.notify,
 	})
 	n.loop.Store(loop)
@@ -174,7 +180,7 @@ func (n *node) listen(ctx context.Context, g *errgroup.Group) error {
 		listen func() (net.Listener, error)
 		server *http.Server
 	}{
-		{"other agents", tcp(n.cfg.Listen.Peer), peer.NewServer(n.status)},
+		{"other agents", tcp(n.cfg.Listen.Peer), peer.NewServer(n.status, n.certs.peer)},
 		{forMetrics, tcp(n.cfg.Listen.Metrics), n.metricsServer()},
 		{"control", func() (net.Listener, error) { return control.Listen(n.cfg.Listen.Control) }, control.NewServer(n.status, n.submit)},
 	} {
@@ -219,7 +225,7 @@ func serveUntil(ctx context.Context, what string, ln net.Listener, srv *http.Ser
 		}
 	})
 	defer stop()
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := peer.Serve(srv, ln); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", what, err)
 	}
 	return nil
@@ -243,7 +249,7 @@ func (n *node) status() *peer.Status {
 		return nil
 	}
 	s := peer.FromPass(p.View, p.Decision, peer.About{Sequence: p.Seq, OS: n.os, Quorumd: n.build.Version,
-		AgentURL: func(host string) string { return agentURL(host, n.cfg.Listen.PeerPort()) }})
+		AgentURL: func(host string) string { return agentURL(n.cfg, host) }})
 	return &s
 }
 
@@ -351,11 +357,8 @@ func (n *node) self(id lifecycle.Identity) (policy.Self, error) {
 }
 
 func (n *node) etcdClient(cluster string, self policy.Self) (*etcd.Client, error) {
-	c := etcd.Config{Cluster: cluster, Self: self, Username: n.cfg.Etcd.Username, PasswordFile: n.cfg.Etcd.PasswordFile, Log: n.log}
-	if n.cfg.Etcd.CAFile != "" {
-		c.TLS = &etcd.TLSFiles{CAFile: n.cfg.Etcd.CAFile, CertFile: n.cfg.Etcd.CertFile, KeyFile: n.cfg.Etcd.KeyFile}
-	}
-	return etcd.New(c)
+	return etcd.New(etcd.Config{Cluster: cluster, Self: self, TLS: n.certs.client,
+		Username: n.cfg.Etcd.Username, PasswordFile: n.cfg.Etcd.PasswordFile, Log: n.log})
 }
 
 // osRelease is the operating system's name for people.

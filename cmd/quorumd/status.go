@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/quorumd/quorumd/agent/certs"
 	"github.com/quorumd/quorumd/agent/control"
 	"github.com/quorumd/quorumd/agent/peer"
 )
@@ -23,6 +24,7 @@ const askAtOnce = 8
 // statusFlags are the flags of `quorumd status`.
 type statusFlags struct {
 	endpoint, control string
+	files             certs.Files
 	watch             bool
 	interval          time.Duration
 	output            *choice
@@ -41,27 +43,39 @@ why the agent acts, or what it waits for. PHASE is the reason that matters most 
 that node. HEALTH is a member's own word to this node's agent.
 
 An agent that does not answer is shown as such; it is no failure of this command.
-When this node's own agent does not answer the exit code is 3.`,
+When this node's own agent does not answer the exit code is 3.
+
+Where etcd.peer_ca_file is set, agents speak mutual TLS, and so does this command,
+with the configuration's files or those that --ca-file, --cert-file and --key-file
+name. The certificate of an agent must bear the address in its URL.`,
 		Example: `  quorumd status
   quorumd status --watch --interval 5s
   quorumd status --output json
-  quorumd status --endpoint http://10.0.0.7:2382    # as another agent sees it`,
+  quorumd status --endpoint http://10.0.0.7:2382    # as another agent sees it
+  quorumd status --endpoint https://10.0.0.7:2382 --ca-file ca.pem --cert-file me.pem --key-file me.key`,
 		Args: cobra.NoArgs,
 	}
 	f.output = outputFlag(cmd, "table", "json")
 	cmd.Flags().StringVar(&f.endpoint, "endpoint", "", "ask the agent at this URL instead of this node's")
 	cmd.Flags().StringVar(&f.control, "control", "", "control socket (default: the configuration's listen.control)")
+	cmd.Flags().StringVar(&f.files.CA, "ca-file", "", "authority of the agents' certificates (default: the configuration's etcd.peer_ca_file)")
+	cmd.Flags().StringVar(&f.files.Cert, "cert-file", "", "certificate to show to agents (default: etcd.peer_cert_file)")
+	cmd.Flags().StringVar(&f.files.Key, "key-file", "", "its key (default: etcd.peer_key_file)")
 	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "go on until interrupted: repaint a terminal, else a line each time")
 	cmd.Flags().DurationVar(&f.interval, "interval", 2*time.Second, "how often to look with --watch")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		ask, err := a.source(f)
+		client, err := a.agentClient(f)
+		if err != nil {
+			return err
+		}
+		ask, err := a.source(f, client)
 		if err != nil {
 			return err
 		}
 		if f.watch {
-			return a.watch(cmd.Context(), f, ask)
+			return a.watch(cmd.Context(), f, ask, client)
 		}
-		r, err := look(cmd.Context(), ask)
+		r, err := look(cmd.Context(), ask, client)
 		if err != nil {
 			return err
 		}
@@ -76,8 +90,34 @@ When this node's own agent does not answer the exit code is 3.`,
 // source reads the status of one agent.
 type source func(ctx context.Context) (peer.Status, error)
 
+// agentClient speaks to agents over the network as they do to each other.
+func (a *app) agentClient(f statusFlags) (*http.Client, error) {
+	files := f.files
+	switch {
+	case files == (certs.Files{}):
+		c, _, err := a.load()
+		if err != nil && f.endpoint == "" && f.control == "" {
+			return nil, err
+		}
+		// Without a configuration that can be read, a named agent is asked all the same.
+		if err == nil {
+			files = certs.Files{CA: c.Etcd.PeerCAFile, Cert: c.Etcd.PeerCertFile, Key: c.Etcd.PeerKeyFile}
+		}
+	case files.CA == "" || files.Cert == "" || files.Key == "":
+		return nil, usageError{errors.New("--ca-file, --cert-file and --key-file go together, allowed: all three or none")}
+	}
+	if files == (certs.Files{}) {
+		return peer.NewClient(nil), nil
+	}
+	set, err := certs.New(files, nil)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return peer.NewClient(set), nil
+}
+
 // source is where the flags say the status comes from.
-func (a *app) source(f statusFlags) (source, error) {
+func (a *app) source(f statusFlags, client *http.Client) (source, error) {
 	if f.interval < 100*time.Millisecond {
 		return nil, usageError{fmt.Errorf("--interval %s is too short, allowed: 100ms and more", f.interval)}
 	}
@@ -85,11 +125,11 @@ func (a *app) source(f statusFlags) (source, error) {
 		return nil, usageError{errors.New("--endpoint and --control name two agents, allowed: one of them")}
 	}
 	if f.endpoint != "" {
-		if !strings.HasPrefix(f.endpoint, "http://") {
-			return nil, usageError{fmt.Errorf("--endpoint %q is no URL of an agent, allowed: such as http://10.0.0.7:2382", f.endpoint)}
+		if !strings.HasPrefix(f.endpoint, "http://") && !strings.HasPrefix(f.endpoint, "https://") {
+			return nil, usageError{fmt.Errorf("--endpoint %q is no URL of an agent, allowed: such as http://10.0.0.7:2382, https where etcd's peers use TLS", f.endpoint)}
 		}
 		return func(ctx context.Context) (peer.Status, error) {
-			return peer.Fetch(ctx, http.DefaultClient, f.endpoint)
+			return peer.Fetch(ctx, client, f.endpoint)
 		}, nil
 	}
 	path, err := a.controlPath(f.control)
@@ -141,7 +181,7 @@ type other struct {
 }
 
 // look asks one agent, then every other that it names, at the same time.
-func look(ctx context.Context, ask source) (report, error) {
+func look(ctx context.Context, ask source, client *http.Client) (report, error) {
 	s, err := ask(ctx)
 	r := report{Version: 1, Self: s, Others: []other{}}
 	if errors.Is(err, peer.ErrHung) {
@@ -159,7 +199,7 @@ func look(ctx context.Context, ask source) (report, error) {
 	}
 	for i := range r.Others {
 		g.Go(func() error {
-			r.Others[i].ask(ctx)
+			r.Others[i].ask(ctx, client)
 			return nil
 		})
 	}
@@ -167,12 +207,12 @@ func look(ctx context.Context, ask source) (report, error) {
 }
 
 // ask fills in what the other agent answers.
-func (o *other) ask(ctx context.Context) {
+func (o *other) ask(ctx context.Context, client *http.Client) {
 	if o.URL == "" {
 		o.Error = "its address is not known"
 		return
 	}
-	s, err := peer.Fetch(ctx, http.DefaultClient, o.URL)
+	s, err := peer.Fetch(ctx, client, o.URL)
 	switch {
 	case err == nil && s.Instance != o.Instance:
 		o.Error = fmt.Sprintf("%s answers as %s", o.URL, s.Instance)
@@ -204,11 +244,11 @@ func shortError(err error) string {
 
 // watch looks again and again until ctx ends. An agent that is away for a while is
 // said, not the end.
-func (a *app) watch(ctx context.Context, f statusFlags, ask source) error {
+func (a *app) watch(ctx context.Context, f statusFlags, ask source, client *http.Client) error {
 	tick := time.NewTicker(f.interval)
 	defer tick.Stop()
 	for {
-		r, err := look(ctx, ask)
+		r, err := look(ctx, ask, client)
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -38,7 +38,7 @@ func watched(t *testing.T, terminal bool, format string) (stdout, stderr string)
 		var out, errs bytes.Buffer
 		a := &app{ui: &ui{out: &out, err: &errs, terminal: terminal}}
 		f := statusFlags{interval: 2 * time.Second, output: &choice{value: format}}
-		if err := a.watch(ctx, f, ask); err != nil {
+		if err := a.watch(ctx, f, ask, nil); err != nil {
 			t.Error(err)
 		}
 		stdout, stderr = out.String(), errs.String()
