@@ -18,7 +18,7 @@ const (
 	closelyEvery = 500 * time.Millisecond
 	spotEvery    = 5 * time.Second
 	unitEvery    = 30 * time.Second // beside the signals, which come at once
-	certsEvery   = 30 * time.Second // for warnings; handshakes look by themselves
+	certsEvery   = 10 * time.Second // for warnings; handshakes look by themselves
 	watchRetry   = 5 * time.Second
 	groupHistory = 2 * time.Minute // two polls of the steward
 	etcdTimeout  = 3 * time.Second

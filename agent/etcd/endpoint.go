@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"sync"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -73,7 +71,9 @@ func (c *Client) dial(rawURL string) (*endpoint, error) {
 		grpc.WithChainUnaryInterceptor(failFast),
 	)
 	if c.password != nil {
-		e.login = &login{user: c.cfg.Username, password: c.password}
+		e.login = &login{user: c.cfg.Username, password: c.password, elsewhere: func(ctx context.Context) (string, error) {
+			return c.tokenFromOthers(ctx, rawURL)
+		}}
 		opts = append(opts, grpc.WithPerRPCCredentials(e.login))
 	}
 	cfg := clientv3.Config{
@@ -135,66 +135,3 @@ func (e *endpoint) explain(err error) error {
 	}
 	return e.certs.Explain(err)
 }
-
-// login holds the token of one connection. etcd's client would fetch one when
-// it is made, and block; here it is fetched when a call is refused without it,
-// so that a cluster whose auth is off needs no password, and a member without
-// quorum can still be asked what needs none.
-type login struct {
-	user     string
-	password *password
-
-	mu    sync.Mutex
-	token string
-}
-
-// wanted reports whether an error asks for a (new) token.
-func (l *login) wanted(err error) bool {
-	if errors.Is(err, rpctypes.ErrPermissionDenied) {
-		// Streams and some calls say so to nobody; with a token it is final.
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.token == ""
-	}
-	return errors.Is(err, rpctypes.ErrUserEmpty) || errors.Is(err, rpctypes.ErrInvalidAuthToken) ||
-		errors.Is(err, rpctypes.ErrAuthOldRevision)
-}
-
-// renew logs in. Passwords are checked through raft: without quorum this fails,
-// and then nobody can tell whether the member serves.
-func (l *login) renew(ctx context.Context, cl *clientv3.Client) error {
-	pw, err := l.password.read()
-	if err != nil {
-		return &CannotTellError{Err: err}
-	}
-	l.set("") // etcd refuses any call that carries a bad token, this one too
-	resp, err := cl.Authenticate(ctx, l.user, pw)
-	if errors.Is(err, rpctypes.ErrAuthNotEnabled) {
-		return nil
-	}
-	if err != nil {
-		return &CannotTellError{Err: fmt.Errorf("log in as %s: %w", l.user, err)}
-	}
-	l.set(resp.Token)
-	return nil
-}
-
-func (l *login) set(token string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.token = token
-}
-
-// GetRequestMetadata implements gRPC's credentials.PerRPCCredentials.
-func (l *login) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.token == "" {
-		return nil, nil
-	}
-	return map[string]string{rpctypes.TokenFieldNameGRPC: l.token}, nil
-}
-
-// RequireTransportSecurity implements credentials.PerRPCCredentials. etcd's auth
-// without TLS is the operator's choice.
-func (l *login) RequireTransportSecurity() bool { return false }

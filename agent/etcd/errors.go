@@ -142,9 +142,11 @@ func othersMayDiffer(err error) bool {
 		return Classify(err) != Refused
 	}
 	// What only this member cannot do.
-	return strings.Contains(answer.Error(), "not supported for learner") ||
-		errors.Is(err, rpctypes.ErrNotCapable) || errors.Is(err, rpctypes.ErrNotLeader)
+	return notForLearner(answer) || errors.Is(err, rpctypes.ErrNotCapable) || errors.Is(err, rpctypes.ErrNotLeader)
 }
+
+// notForLearner reports whether a learner said that it does not do such things.
+func notForLearner(err error) bool { return strings.Contains(err.Error(), "not supported for learner") }
 
 // errSkipped: this endpoint must not be asked; another one may.
 var errSkipped = errors.New("not asked")

@@ -1,16 +1,20 @@
 package etcd
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/certs"
 	"github.com/quorumd/quorumd/agent/policy"
 	"github.com/quorumd/quorumd/test/etcdproc"
+	"github.com/quorumd/quorumd/test/testca"
 )
 
 func withTLS(t *testing.T, f certs.Files) func(*Config) {
@@ -124,4 +128,76 @@ func TestMutualTLS(t *testing.T) {
 			return err == nil
 		})
 	})
+}
+
+// A certificate that expired, ours or the member's, is named with its date, and is
+// no evidence against etcd.
+func TestExpiredTLS(t *testing.T) {
+	t.Parallel()
+	ca := etcdproc.NewCA(t)
+	past := time.Date(2020, 2, 3, 4, 5, 0, 0, time.UTC)
+	local := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 11)}
+	old := testca.Leaf{IPs: local, NotBefore: past.Add(-time.Hour), NotAfter: past}
+	named := func(name string) testca.Leaf { old.Name = name; return old }
+	cert, key := ca.Issue("server", local...)
+	ccert, ckey := ca.IssueLeaf(named("client"))
+	cl := etcdproc.Start(t, []string{"i-a"}, etcdproc.Options{
+		ClientTLS: &etcdproc.ServerTLS{CertFile: cert, KeyFile: key, ClientCAFile: ca.File},
+	})
+	m := cl.Member("i-a")
+	ctx := soon(t)
+	c := clientOf(t, m, cl.ClientURLs(), withTLS(t, certs.Files{CA: ca.File, Cert: ccert, Key: ckey}))
+	expect := func(what, text string) {
+		t.Helper()
+		for range 3 {
+			for call, err := range map[string]error{"probe": errOf(c.Probe(ctx, m.ClientURL)), "members": errOf(c.Members(ctx))} {
+				if Classify(err) != CannotTell || !strings.Contains(err.Error(), text) {
+					t.Errorf("%s, %s: %v: class %q, want %q in it", what, call, err, Classify(err), text)
+				}
+			}
+		}
+	}
+	expect("ours", ccert+" expired on 2020-02-03 04:05 UTC")
+
+	// Ours is renewed in place, and then etcd's expires.
+	ca.IssueLeaf(testca.Leaf{Name: "client"})
+	eventually(t, "the renewed certificate is used", func() bool { return errOf(c.Members(ctx)) == nil })
+	ca.IssueLeaf(named("server"))
+	c = clientOf(t, m, cl.ClientURLs(), withTLS(t, certs.Files{CA: ca.File, Cert: ccert, Key: ckey}))
+	expect("etcd's", "the certificate that 127.0.0.11 shows expired on 2020-02-03 04:05 UTC; renew it there")
+}
+
+// The authority is replaced: first a bundle, then etcd's certificate, then the new
+// authority alone; the client is the same all the while.
+func TestAuthorityReplaced(t *testing.T) {
+	t.Parallel()
+	old, next := etcdproc.NewCA(t), etcdproc.NewCA(t)
+	cert, key := old.Issue("server")
+	cl := etcdproc.Start(t, []string{"i-a"}, etcdproc.Options{ClientTLS: &etcdproc.ServerTLS{CertFile: cert, KeyFile: key}})
+	m := cl.Member("i-a")
+	ctx := soon(t)
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	must(t, testca.Replace(bundle, old.PEM))
+	c := clientOf(t, m, cl.ClientURLs(), withTLS(t, certs.Files{CA: bundle}))
+	must(t, errOf(c.Members(ctx)))
+	must(t, testca.Replace(bundle, slices.Concat(old.PEM, next.PEM)))
+	must(t, errOf(c.Members(ctx)))
+	ncert, nkey, err := next.CA.Issue(testca.Leaf{Name: "server", IPs: []net.IP{net.IPv4(127, 0, 0, 11)}})
+	must(t, err)
+	must(t, errors.Join(testca.Replace(key, nkey), testca.Replace(cert, ncert)))
+	again := func(when string) {
+		t.Helper()
+		m.Kill() // so that a new connection is made
+		m.StartExisting(m)
+		m.WaitHealthy()
+		eventually(t, "etcd is believed "+when, func() bool { return errOf(c.Members(ctx)) == nil })
+	}
+	again("with the bundle")
+	must(t, testca.Replace(bundle, next.PEM))
+	again("with the new authority alone")
+	must(t, testca.Replace(bundle, old.PEM))
+	m.Kill()
+	m.StartExisting(m)
+	m.WaitHealthy()
+	eventually(t, "etcd is not believed by who knows the old one only", func() bool { return Classify(errOf(c.Members(ctx))) == CannotTell })
 }

@@ -45,7 +45,7 @@ func (w *world) lockFor(instance string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := hosts.Client(w.Endpoints()...)
+	client, err := w.Client(w.Endpoints()...)
 	if err != nil {
 		return nil, err
 	}

@@ -166,7 +166,7 @@ func (w *world) removeByHand(id string) error {
 		return err
 	}
 	survivors := slices.DeleteFunc(w.Endpoints(), func(url string) bool { return url == w.Host(id).ClientURL() })
-	client, err := hosts.Client(survivors...) // a removed member may never answer
+	client, err := w.Client(survivors...) // a removed member may never answer
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 
 // lines is the matrix, but for the kills (kill_test.go).
 func lines() []line {
-	return []line{
+	return append(tlsLines(), []line{
 		chaosLine("by chance", nil), chaosLine("by chance, one of four answers lost", loseSome),
 		{name: "every agent's first answer to every change lost", cfg: loseFirst, scenarios: []scenario{
 			{name: "the leader replaced", run: replaceLeader},
@@ -60,7 +60,7 @@ func lines() []line {
 			{name: "AWS throttles for 20 s", within: 90 * time.Second, run: awsFails("throttling")},
 			{name: "lists are 20 s old", within: 2 * time.Minute, run: staleLists},
 		}},
-	}
+	}...)
 }
 
 func replaceLate(c *hosts.Config) {

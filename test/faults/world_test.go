@@ -51,7 +51,7 @@ func newWorld(t *testing.T, bin hosts.Binaries, change func(*hosts.Config)) *wor
 }
 
 func (w *world) startWriter() {
-	w.writer = fleet.StartWriter(fleet.WriterConfig{Endpoints: w.Endpoints, Client: hosts.Client, Timeout: time.Second})
+	w.writer = fleet.StartWriter(fleet.WriterConfig{Endpoints: w.Endpoints, Client: w.Client, Timeout: time.Second})
 }
 
 func (w *world) close(t *testing.T) {
@@ -126,7 +126,7 @@ func (w *world) checkHooks() error {
 }
 
 func (w *world) checkWrites() error {
-	client, err := hosts.Client(w.Endpoints()...)
+	client, err := w.Client(w.Endpoints()...)
 	if err != nil {
 		return err
 	}

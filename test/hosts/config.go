@@ -34,6 +34,9 @@ type Config struct {
 	// EtcdRestart is RestartSec= of etcd-member.service; default 10 s, as shipped.
 	EtcdRestart time.Duration
 
+	// Security is TLS and etcd's auth; not together with Answered.
+	Security Security
+
 	// Answered is told of every call to AWS and to etcd that succeeded, before its
 	// caller hears of it, and says whether the caller ever shall. It may kill the
 	// caller: then that dies between an effect and its receipt, exactly. With it, a
@@ -73,6 +76,9 @@ func (c *Config) setDefaults() {
 func (c *Config) prepare() (mine bool, err error) {
 	if c.Binaries.Quorumd == "" || c.Binaries.Etcd == "" {
 		return false, errors.New("no binaries given (see Build)")
+	}
+	if c.Answered != nil && c.Security != (Security{}) {
+		return false, errors.New("the proxy of Answered reads what TLS would hide; choose one")
 	}
 	if c.Dir == "" {
 		if c.Dir, err = os.MkdirTemp("", "quorumd-"); err != nil {

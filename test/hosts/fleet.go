@@ -35,6 +35,7 @@ type Fleet struct {
 	ports  ports
 	awsURL string
 
+	ca      *authorities
 	front   *http.Server // before AWS, with Config.Answered
 	serving sync.WaitGroup
 
@@ -66,6 +67,9 @@ func (f *Fleet) start() (err error) {
 	if f.net, f.ports, err = pickNet(); err != nil {
 		return err
 	}
+	if f.ca, err = newAuthorities(); err != nil {
+		return err
+	}
 	cloud, err := fakeaws.New(fakeaws.Config{
 		Driver: driver{f},
 		Timing: f.cfg.Timing,
@@ -81,8 +85,10 @@ func (f *Fleet) start() (err error) {
 		return err
 	}
 	f.Observer = &fleet.Observer{
-		Cloud: cloud, Group: Group, Client: Client, Machine: f.machineIsWell,
-		ClientURL: func(inst fakeaws.Instance) string { return httpURL(inst.PrivateIP, f.ports.client) },
+		Cloud: cloud, Group: Group, Client: f.client, Machine: f.machineIsWell,
+		ClientURL: func(inst fakeaws.Instance) string {
+			return hostURL(f.cfg.Security.clientScheme(), inst.PrivateIP, f.ports.client)
+		},
 	}
 	f.Watch()
 	ln, err := net.Listen("tcp", netip.AddrPortFrom(f.net.addr(1), 0).String())
@@ -99,7 +105,7 @@ func (f *Fleet) start() (err error) {
 	return nil
 }
 
-// Client of etcd; the caller closes it.
+// Client of an etcd without TLS; the caller closes it. That of a fleet is its Observer's.
 func Client(endpoints ...string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
 		Endpoints:   endpoints,

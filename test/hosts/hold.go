@@ -22,7 +22,7 @@ type Hold struct {
 // "acting" hold is about to disrupt a member. It hears of it from etcd itself, so
 // within milliseconds.
 func (f *Fleet) AwaitHold(ctx context.Context, match func(Hold) bool) (Hold, error) {
-	client, err := Client(f.Endpoints()...)
+	client, err := f.client(f.Endpoints()...)
 	if err != nil {
 		return Hold{}, err
 	}

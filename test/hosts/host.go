@@ -45,10 +45,14 @@ type Host struct {
 }
 
 // ClientURL is where its etcd serves clients.
-func (h *Host) ClientURL() string { return httpURL(h.Addr, h.fleet.ports.client) }
+func (h *Host) ClientURL() string {
+	return hostURL(h.fleet.cfg.Security.clientScheme(), h.Addr, h.fleet.ports.client)
+}
 
 // StatusURL is where its agent tells other agents of itself.
-func (h *Host) StatusURL() string { return httpURL(h.Addr, h.fleet.ports.agentPeer) + "/v1/status" }
+func (h *Host) StatusURL() string {
+	return hostURL(h.fleet.cfg.Security.peerScheme(), h.Addr, h.fleet.ports.agentPeer) + "/v1/status"
+}
 
 // MetricsURL is where its agent serves Prometheus.
 func (h *Host) MetricsURL() string { return httpURL(h.Addr, h.fleet.ports.agentMetrics) + "/metrics" }
@@ -80,7 +84,7 @@ func (h *Host) Get(ctx context.Context, url string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := h.fleet.agentClient().Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +103,16 @@ func (h *Host) provision() error {
 			return err
 		}
 	}
-	return os.WriteFile(h.ConfigFile(), []byte(h.config()), 0o600)
+	security, err := h.secure()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(h.ConfigFile(), []byte(h.config(security)), 0o600)
 }
 
-// config of the agent: on a machine of its own, all but the first line would be
-// the defaults.
-func (h *Host) config() string {
+// config of the agent: on a machine of its own, all but the first line and security
+// would be the defaults.
+func (h *Host) config(security string) string {
 	p := h.fleet.ports
 	dirs := h.systemdDirs()
 	var b strings.Builder
@@ -112,6 +120,7 @@ func (h *Host) config() string {
 	fmt.Fprintf(&b, "state_dir: %s\n", h.StateDir())
 	fmt.Fprintf(&b, "etcd:\n  data_dir: %s\n  client_port: %d\n  peer_port: %d\n  metrics_port: %d\n",
 		h.DataDir(), p.client, p.peer, p.metrics)
+	b.WriteString(security)
 	fmt.Fprintf(&b, "listen:\n  peer: %q\n  metrics: %q\n  control: %s\n",
 		netip.AddrPortFrom(h.Addr, uint16(p.agentPeer)), netip.AddrPortFrom(h.Addr, uint16(p.agentMetrics)), h.ControlSocket())
 	fmt.Fprintf(&b, "systemd:\n  system_dir: %s\n  runtime_dir: %s\n  boot_id_file: %s\n  machine_id_file: %s\n",

@@ -72,6 +72,8 @@ func (s subnet) free(p ports) bool {
 	return true
 }
 
-func httpURL(a netip.Addr, port int) string {
-	return fmt.Sprintf("http://%s", netip.AddrPortFrom(a, uint16(port)))
+func httpURL(a netip.Addr, port int) string { return hostURL("http", a, port) }
+
+func hostURL(scheme string, a netip.Addr, port int) string {
+	return fmt.Sprintf("%s://%s", scheme, netip.AddrPortFrom(a, uint16(port)))
 }
