@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -27,6 +28,10 @@ type Config struct {
 	Etcd    string        // minor version, a directory of test/etcd; default "3.6"
 	Agent   string        // lines for /etc/quorumd/quorumd.yaml
 	Hook    time.Duration // heartbeat timeout of both hooks; default 1 min
+	// Provision puts more onto a new host's disk than every host gets.
+	Provision func(*lab.Host) error
+	// TLS is how clients of etcd connect; nil: plainly.
+	TLS *tls.Config
 }
 
 func (c *Config) setDefaults() {
@@ -114,7 +119,7 @@ func (f *Fleet) startCloud() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.Observer = &fleet.Observer{Cloud: cloud, Group: group, ClientURL: clientURL, Client: f.client, Machine: f.machineIsWell}
+	f.Observer = &fleet.Observer{Cloud: cloud, Group: group, ClientURL: f.clientURL, Client: f.client, Machine: f.machineIsWell}
 	f.t.Cleanup(func() {
 		f.mu.Lock()
 		f.abrupt = true // nobody is interested in orderly ends any more
@@ -199,12 +204,19 @@ func (f *Fleet) Host(id string) *lab.Host {
 	return h
 }
 
-func clientURL(inst fakeaws.Instance) string { return fmt.Sprintf("http://%s:2379", inst.PrivateIP) }
+func (f *Fleet) clientURL(inst fakeaws.Instance) string {
+	scheme := "http"
+	if f.cfg.TLS != nil {
+		scheme = "https"
+	}
+	return fmt.Sprintf("%s://%s:2379", scheme, inst.PrivateIP)
+}
 
 // client of etcd, from the bridge of the lab. The caller closes it.
 func (f *Fleet) client(endpoints ...string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
 		Endpoints:            endpoints,
+		TLS:                  f.cfg.TLS,
 		DialOptions:          []grpc.DialOption{grpc.WithContextDialer(f.Lab.DialGRPC)},
 		DialKeepAliveTime:    2 * time.Second, // a machine without power does not say so
 		DialKeepAliveTimeout: 2 * time.Second,

@@ -78,5 +78,8 @@ func (f *Fleet) provision(h *lab.Host) error {
 			return err
 		}
 	}
+	if f.cfg.Provision != nil {
+		return f.cfg.Provision(h)
+	}
 	return nil
 }
