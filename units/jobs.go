@@ -51,7 +51,7 @@ func (c *Conn) Restart(ctx context.Context, unit string) error {
 // not restart it. A unit that does not exist is stopped. ctx is the only bound
 // on the wait; when it ends the job stays queued.
 func (c *Conn) Stop(ctx context.Context, unit string) error {
-	sub, release := c.listen(unit)
+	sub, release := c.listen(unitPath(unit))
 	defer release()
 	var job int
 	err := c.call(ctx, "stop "+unit, func(ctx context.Context, s *sddbus.Conn) (err error) {

@@ -16,8 +16,8 @@ const (
 	unitPathPrefix   = "/org/freedesktop/systemd1/unit/"
 )
 
-// subscription is one Watch or Stop that wants to be poked when its unit may
-// have changed. A poke says "read again", nothing more, so pokes may be merged.
+// subscription is one Watch or Stop that wants to be poked when its unit (or other
+// object on the bus) may have changed. A poke says "read again", nothing more, so pokes may be merged.
 type subscription struct {
 	path dbus.ObjectPath
 	poke chan struct{} // capacity 1
@@ -34,10 +34,10 @@ func unitPath(unit string) dbus.ObjectPath {
 	return dbus.ObjectPath(unitPathPrefix + sddbus.PathBusEscape(unit))
 }
 
-// listen registers interest in unit. The first poke comes once systemd's signals
+// listen registers interest in an object. The first poke comes once the signals
 // for it are on, so a change before that is seen by the read that follows.
-func (c *Conn) listen(unit string) (sub *subscription, release func()) {
-	sub = &subscription{path: unitPath(unit), poke: make(chan struct{}, 1)}
+func (c *Conn) listen(path dbus.ObjectPath) (sub *subscription, release func()) {
+	sub = &subscription{path: path, poke: make(chan struct{}, 1)}
 	c.mu.Lock()
 	set := c.subs[sub.path]
 	if set == nil {
@@ -103,6 +103,10 @@ func (c *Conn) route(sig *dbus.Signal) {
 		}
 	case managerInterface + ".Reloading":
 		c.wake("") // a unit may have appeared, or have gone
+	case "org.freedesktop.DBus.NameOwnerChanged":
+		c.wake("") // a service came or went
+	default:
+		c.wake(sig.Path) // every signal that we asked for says: read again
 	}
 }
 
@@ -138,14 +142,18 @@ func (c *Conn) updateMatches(life context.Context, s *session) error {
 	ctx, cancel := context.WithTimeout(life, c.opts.CallTimeout)
 	defer cancel()
 	for _, p := range drop {
-		if err := s.events.RemoveMatchSignalContext(ctx, propertiesOf(p)...); err != nil {
-			return fmt.Errorf("unsubscribe from unit: %w", err)
+		for _, match := range matchesOf(p) {
+			if err := s.events.RemoveMatchSignalContext(ctx, match...); err != nil {
+				return fmt.Errorf("unsubscribe from %s: %w", p, err)
+			}
 		}
 		delete(s.matched, p)
 	}
 	for _, p := range add {
-		if err := s.events.AddMatchSignalContext(ctx, propertiesOf(p)...); err != nil {
-			return fmt.Errorf("subscribe to unit: %w", err)
+		for _, match := range matchesOf(p) {
+			if err := s.events.AddMatchSignalContext(ctx, match...); err != nil {
+				return fmt.Errorf("subscribe to %s: %w", p, err)
+			}
 		}
 		s.matched[p] = true
 		c.wake(p)
@@ -153,12 +161,30 @@ func (c *Conn) updateMatches(life context.Context, s *session) error {
 	return nil
 }
 
-func propertiesOf(path dbus.ObjectPath) []dbus.MatchOption {
-	return []dbus.MatchOption{
+// matchesOf are the rules for the signals that concern an object: those of a
+// service of its own (see [updatePath], [loginPath]), else a unit's properties.
+func matchesOf(path dbus.ObjectPath) [][]dbus.MatchOption {
+	switch path {
+	case updatePath:
+		return append(ownerOf(updateName), []dbus.MatchOption{dbus.WithMatchObjectPath(path), dbus.WithMatchInterface(updateInterface)})
+	case loginPath:
+		return append(ownerOf(loginName), []dbus.MatchOption{dbus.WithMatchObjectPath(path), dbus.WithMatchInterface(loginInterface)})
+	}
+	return [][]dbus.MatchOption{{
 		dbus.WithMatchInterface("org.freedesktop.DBus.Properties"),
 		dbus.WithMatchMember("PropertiesChanged"),
 		dbus.WithMatchObjectPath(path),
-	}
+	}}
+}
+
+// ownerOf is the rule for the coming and going of a service.
+func ownerOf(name string) [][]dbus.MatchOption {
+	return [][]dbus.MatchOption{{
+		dbus.WithMatchSender("org.freedesktop.DBus"),
+		dbus.WithMatchInterface("org.freedesktop.DBus"),
+		dbus.WithMatchMember("NameOwnerChanged"),
+		dbus.WithMatchArg(0, name),
+	}}
 }
 
 // subscribe asks systemd to send signals at all, and the bus for the manager's.
@@ -186,17 +212,22 @@ func (s *session) subscribe(ctx context.Context) error {
 // Watch blocks, calling report from its own goroutine, until ctx ends (then it
 // returns ctx's error) or the Conn is closed (ErrClosed).
 func (c *Conn) Watch(ctx context.Context, unit string, report func(UnitState, error)) error {
-	sub, release := c.listen(unit)
+	return watch(ctx, c, unitPath(unit), report, func(ctx context.Context) (UnitState, error) { return c.State(ctx, unit) })
+}
+
+// watch reads an object whenever a signal or the period says so, see [Conn.Watch].
+func watch[T any](ctx context.Context, c *Conn, path dbus.ObjectPath, report func(T, error), read func(context.Context) (T, error)) error {
+	sub, release := c.listen(path)
 	defer release()
 	for {
-		st, err := c.State(ctx, unit)
+		v, err := read(ctx)
 		if errors.Is(err, ErrClosed) {
 			return ErrClosed
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		report(st, err)
+		report(v, err)
 		if err := c.pause(ctx, sub); err != nil {
 			return err
 		}

@@ -24,6 +24,8 @@ const module = "github.com/quorumd/quorumd"
 // adapters touch the world, each one part of it. What is below one belongs to it.
 var adapters = []string{
 	module + "/agent/etcd",
+	module + "/agent/fleetlock",
+	module + "/agent/host",
 	module + "/agent/peer",
 	module + "/lifecycle",
 	module + "/units",

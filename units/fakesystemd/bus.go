@@ -226,13 +226,18 @@ func (b *bus) emit(s signal) {
 	for c := range b.clients {
 		wanted = wanted || c.subscribed
 	}
-	if !wanted {
-		return
+	if wanted {
+		b.deliver(s, systemdName, systemdID)
 	}
+}
+
+// deliver sends a signal of a sender with these names, the unique one last. b.mu is
+// held.
+func (b *bus) deliver(s signal, names ...string) {
 	for c := range b.clients {
 		for _, r := range c.rules {
-			if r.matches(s) {
-				c.sendSignal(s, systemdID)
+			if r.matchesFrom(s, names...) {
+				c.sendSignal(s, names[len(names)-1])
 				break
 			}
 		}

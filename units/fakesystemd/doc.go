@@ -20,9 +20,14 @@
 //   - a service gets a clean environment, its own process group, and is
 //     restarted RestartDelay after it ended unless it was stopped.
 //
+// Beside systemd it offers the little of logind that a reboot takes (sessions,
+// inhibitors, Reboot, whose outcome [Host.RebootAsked] tells: the machine does not
+// go down by itself) and, once [Host.SetUpdate] was called, Flatcar's
+// com.coreos.update1.
+//
 // What it leaves out: unit files (units are declared in Go), dependencies,
 // cgroups (a process group takes their place), start rate limits, watchdogs,
-// and every D-Bus method not listed in manager.go.
+// and every D-Bus method not listed in manager.go and others.go.
 //
 // # Goroutines
 //

@@ -61,6 +61,7 @@ type Host struct {
 	log   *slog.Logger
 	bus   *bus
 	units map[string]*unit // fixed after New
+	other others
 
 	jobs    atomic.Uint32 // last job id
 	sockets atomic.Uint32 // last notification socket
@@ -76,7 +77,7 @@ func New(cfg HostConfig) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boot host: %w", err)
 	}
-	h := &Host{dir: dir, log: cfg.Log, units: map[string]*unit{}}
+	h := &Host{dir: dir, log: cfg.Log, units: map[string]*unit{}, other: others{reboot: make(chan struct{})}}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}

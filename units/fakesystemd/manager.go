@@ -45,8 +45,13 @@ type methodCall struct {
 
 // sender is who answers the call.
 func (m *methodCall) sender() string {
-	if m.to == busName {
+	switch m.to {
+	case busName:
 		return busName
+	case updateName, updateID:
+		return updateID
+	case loginName, loginID:
+		return loginID
 	}
 	return systemdID
 }
@@ -66,14 +71,22 @@ func (m *methodCall) run() ([]any, *dbus.Error) {
 		return nil, nil
 	case m.to == busName:
 		return m.runBus()
+	case m.to == updateName, m.to == updateID:
+		return m.runUpdate()
+	case m.to == loginName, m.to == loginID:
+		return m.runLogin()
 	case m.to != systemdName && m.to != systemdID:
-		return nil, dbusError("org.freedesktop.DBus.Error.ServiceUnknown", "The name %s is not known.", m.to)
+		return nil, m.noService()
 	case m.iface == propsIface:
 		return m.runProperties()
 	case m.path == managerPath && (m.iface == managerIface || m.iface == ""):
 		return m.runManager()
 	}
 	return nil, m.unknown()
+}
+
+func (m *methodCall) noService() *dbus.Error {
+	return dbusError("org.freedesktop.DBus.Error.ServiceUnknown", "The name %s is not known.", m.to)
 }
 
 func (m *methodCall) unknown() *dbus.Error {
@@ -97,7 +110,7 @@ func (m *methodCall) str(i int) string {
 // runBus is the bus daemon's part.
 func (m *methodCall) runBus() ([]any, *dbus.Error) {
 	c := m.client
-	known := m.str(0) == systemdName || m.str(0) == systemdID || m.str(0) == busName
+	owner := c.bus.host.owner(m.str(0))
 	switch m.member {
 	case "Hello":
 		m.after = func() {
@@ -109,12 +122,12 @@ func (m *methodCall) runBus() ([]any, *dbus.Error) {
 	case "AddMatch", "RemoveMatch":
 		return nil, m.changeMatch()
 	case "GetNameOwner":
-		if !known {
+		if owner == "" {
 			return nil, dbusError("org.freedesktop.DBus.Error.NameHasNoOwner", "Could not get owner of name '%s'.", m.str(0))
 		}
-		return []any{systemdID}, nil
+		return []any{owner}, nil
 	case "NameHasOwner":
-		return []any{known}, nil
+		return []any{owner != ""}, nil
 	case "ListNames":
 		return []any{[]string{busName, systemdID, systemdName, c.name}}, nil
 	case "GetId":

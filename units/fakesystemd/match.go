@@ -2,6 +2,7 @@ package fakesystemd
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/godbus/dbus/v5"
@@ -40,14 +41,17 @@ func parseRule(s string) (rule, error) {
 }
 
 // matches tells whether a signal of systemd's fulfils the rule.
-func (r rule) matches(s signal) bool {
+func (r rule) matches(s signal) bool { return r.matchesFrom(s, systemdName, systemdID) }
+
+// matchesFrom does so for a signal of a sender with these names.
+func (r rule) matchesFrom(s signal, names ...string) bool {
 	for key, want := range r {
 		var ok bool
 		switch key {
 		case "type":
 			ok = want == "signal"
 		case "sender":
-			ok = want == systemdName || want == systemdID
+			ok = slices.Contains(names, want)
 		case "interface":
 			ok = want == s.iface
 		case "member":
