@@ -206,6 +206,7 @@ func checkPaths(file string, c config.Config, f Format) error {
 	if f.system() == flatcar && c.Etcd.Unit != flatcarUnit {
 		refuse("etcd.unit", "Flatcar's own unit is %s, allowed: that, or leave it out", flatcarUnit)
 	}
+	checkFiles(c, f, refuse)
 	if c.Systemd != config.Default().Systemd {
 		refuse("systemd", "is for tests, allowed in user-data: leave it out")
 	}
