@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -44,7 +45,7 @@ func (a *Agent) begin(ctx context.Context, d policy.Decision) {
 		"what", fmt.Sprintf("%+v", summary(d.Action)))
 	timeout := actionTimeout
 	switch d.Action.(type) {
-	case policy.StartEtcd, policy.StopEtcd, policy.ArchiveData: // a daemon-reload may take long, too
+	case policy.StartEtcd, policy.RestartEtcd, policy.StopEtcd, policy.ArchiveData: // a daemon-reload may take long, too
 		timeout = stopTimeout
 	}
 	// An action outlives a stop of the loop, bounded: cutting it in the middle
@@ -87,6 +88,10 @@ func (a *Agent) perform(ctx context.Context, act policy.Action) (detail string, 
 		return "", a.parts.Unit.Start(ctx, act)
 	case policy.StopEtcd:
 		return "", a.parts.Unit.Stop(ctx)
+	case policy.RestartEtcd:
+		return "", a.parts.Unit.Start(ctx, policy.StartEtcd{Initial: act.Initial})
+	case policy.SaveSnapshot:
+		return a.parts.Snapshot.Snapshot(ctx)
 	case policy.ArchiveData:
 		return a.parts.Disk.Archive(act.Why)
 	case policy.AddLearner:
@@ -102,16 +107,22 @@ func (a *Agent) perform(ctx context.Context, act policy.Action) (detail string, 
 	case policy.MoveLeader:
 		return "", a.parts.Members.MoveLeader(ctx, act.To)
 	case policy.TakeSlot:
-		v := a.board.snapshot()
-		return "", a.parts.Lock.TakeSlot(ctx, act.Reason, v.Record.Member, v.Record.Cluster)
+		return "", a.parts.Lock.TakeSlot(ctx, act.Take)
 	case policy.MarkActing:
 		return "", a.parts.Lock.MarkActing(ctx, act.Revision)
 	case policy.ReleaseHold:
 		return "", a.parts.Lock.ReleaseHold(ctx, act.Slot, act.Revision)
+	case policy.SetSlots:
+		s, ok := a.parts.Lock.(SlotSetter)
+		if !ok {
+			return "", errors.New("this lock's slots cannot be set")
+		}
+		return "", s.SetSlots(ctx, act.Slots)
+	case policy.Reboot:
+		return "", a.parts.Machine.Reboot(ctx)
 	case policy.CompleteHook:
 		return "", a.parts.Hooks.Complete(ctx, act.Hook, act.Result)
 	case policy.AnswerRequest:
-		a.waiting.answer(act)
 		return act.Answer, nil
 	}
 	return "", fmt.Errorf("unknown action %T", act)
@@ -137,6 +148,13 @@ func (a *Agent) finish(e ended) {
 			landed(v, e.action)
 		}
 	})
+	if ans, ok := policy.Answer(e.action); ok && e.err == nil {
+		a.waiting.answer(ans)
+	}
+	if l := a.parts.Lock.Seen(); e.err == nil && policy.Shown(e.action, a.opts.Self, l) {
+		// The transaction that did it looked at the lock, too: nobody need wait for another look.
+		put(a.board, "lock", func(v *policy.View) *policy.Fact[policy.Lock] { return &v.Lock }, l, e.began, nil)
+	}
 	if _, ok := e.action.(policy.WriteRecord); ok {
 		a.sources["peers"].now() // a promise rests on what others say after it was written
 	}
@@ -153,8 +171,14 @@ func (a *Agent) finish(e ended) {
 		}
 	}
 	a.metrics.acted(e, result, end)
-	if _, ok := e.action.(policy.TakeSlot); ok && e.err == nil && !a.state.QueuedSince.IsZero() {
-		a.metrics.lockWait.Observe(end.Sub(a.state.QueuedSince).Seconds())
+	a.metrics.election.acted(e)
+	if _, ok := e.action.(policy.TakeSlot); ok && e.err == nil {
+		for _, since := range [...]time.Time{a.state.QueuedSince, a.state.WaitingSince} {
+			if !since.IsZero() {
+				a.metrics.lockWait.Observe(end.Sub(since).Seconds())
+				break
+			}
+		}
 	}
 	attrs := []any{"action", e.action.Kind(), "concern", e.concern, "reason", e.reason, "seconds", end.Sub(e.began).Seconds()}
 	if e.detail != "" {
@@ -178,15 +202,10 @@ func (a *Agent) finish(e ended) {
 
 // landed applies what only this process knows of.
 func landed(v *policy.View, act policy.Action) {
-	switch act := act.(type) {
-	case policy.WriteRecord:
+	if act, ok := act.(policy.WriteRecord); ok {
 		v.Record = act.Record
-	case policy.AnswerRequest:
-		for i, r := range v.Requests {
-			if r.ID == act.ID {
-				v.Requests = append(append([]policy.Request(nil), v.Requests[:i]...), v.Requests[i+1:]...)
-				break
-			}
-		}
+	}
+	if ans, ok := policy.Answer(act); ok {
+		v.Requests = slices.DeleteFunc(slices.Clone(v.Requests), func(r policy.Request) bool { return r.ID == ans.ID })
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,14 +64,14 @@ type Agent struct {
 
 	ended   chan ended // of the action under way; capacity 1
 	duties  duties
+	pulses  pulses // the pulse observer's own
 	waiting requests
 
 	// Of the loop's own goroutine only.
-	state     policy.State
-	seq       uint64
-	said      map[policy.Concern]policy.Reason
-	warned    map[string]string
-	endpointN []string // what was last written to the record
+	state  policy.State
+	seq    uint64
+	said   map[policy.Concern]policy.Reason
+	warned map[string]string
 }
 
 // New makes an agent.
@@ -90,11 +91,16 @@ func New(opts Options, parts Parts) *Agent {
 	a := &Agent{
 		opts: opts, parts: parts, log: opts.Log, now: opts.Now,
 		sources: make(map[string]*observer),
-		metrics: newMetrics(opts.Metrics),
+		metrics: newMetrics(opts.Metrics, opts.Policy.LockGroup),
 		ended:   make(chan ended, 1),
 		said:    make(map[policy.Concern]policy.Reason),
 	}
 	a.board = newBoard(policy.View{Started: opts.Now(), Self: opts.Self, Record: opts.Record}, opts.Log)
+	for s := range parts.Wants {
+		// Not known yet, which is not the same as not asked: what a reboot was for is
+		// forgotten only when its source is content.
+		a.board.view.Wants[s] = policy.Fact[policy.Want]{}
+	}
 	a.waiting.init()
 	a.observers()
 	return a
@@ -117,6 +123,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { a.watchCluster(ctx); return nil })
+	for s, w := range a.parts.Wants {
+		g.Go(func() error { a.observeWant(ctx, s, w); return nil })
+	}
+	if a.parts.Machine != nil {
+		g.Go(func() error { a.watchLogin(ctx); return nil })
+	}
 	g.Go(func() error { return a.loop(ctx) })
 	err := g.Wait()
 	a.duties.stopAll()
@@ -181,7 +193,9 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 	a.published.Store(p)
 	a.say(p)
 	a.metrics.pass(p, a.now().Sub(began))
+	a.metrics.election.pass(p, state.Vote)
 	a.apply(ctx, d.Duties)
+	a.hasten(v, d)
 	if d.Action != nil {
 		a.begin(ctx, d)
 	} else {
@@ -216,8 +230,8 @@ func (a *Agent) say(p *Pass) {
 	}
 	if changed {
 		v := p.Decision.Verdicts
-		a.notify("status", a.parts.Notify.Status(fmt.Sprintf("leave: %s; steward: %s; join: %s",
-			v[policy.ConcernLeave].Reason, v[policy.ConcernSteward].Reason, v[policy.ConcernJoin].Reason)))
+		a.notify("status", a.parts.Notify.Status(fmt.Sprintf("leave: %s; steward: %s; join: %s; reboot: %s",
+			v[policy.ConcernLeave].Reason, v[policy.ConcernSteward].Reason, v[policy.ConcernJoin].Reason, v[policy.ConcernReboot].Reason)))
 	}
 }
 
@@ -238,8 +252,9 @@ func (a *Agent) warn(ws []policy.Warning) {
 	a.warned = now
 }
 
-// keepEndpoints writes the members' client URLs down when they changed, so that a
-// node finds the cluster again when etcd and AWS are both away.
+// keepEndpoints writes the members' client URLs and who votes down when they changed, so
+// that a node finds the cluster again when etcd and AWS are both away, and knows whose
+// word counts.
 func (a *Agent) keepEndpoints(v policy.View) {
 	if !v.Members.Known() || v.InFlight != nil || v.Record.Instance != v.Self.Instance ||
 		v.Record.Cluster != v.Members.Value.Cluster {
@@ -249,27 +264,15 @@ func (a *Agent) keepEndpoints(v policy.View) {
 	for _, m := range v.Members.Value.Members {
 		urls = append(urls, m.ClientURLs...)
 	}
-	if len(urls) == 0 || equal(urls, v.Record.Endpoints) || equal(urls, a.endpointN) {
+	voters := policy.VotersOf(v.Members.Value)
+	if len(urls) == 0 || slices.Equal(urls, v.Record.Endpoints) && slices.Equal(voters, v.Record.Voters) {
 		return
 	}
 	r := v.Record
-	r.Endpoints = urls
+	r.Endpoints, r.Voters = urls, voters
 	if err := a.parts.Disk.Save(r); err != nil {
 		a.log.Debug("cannot write the record", "error", err)
 		return
 	}
-	a.endpointN = urls
-	a.board.change(func(v *policy.View) { v.Record.Endpoints = urls })
-}
-
-func equal(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+	a.board.change(func(v *policy.View) { v.Record.Endpoints, v.Record.Voters = urls, voters })
 }

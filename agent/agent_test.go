@@ -40,6 +40,7 @@ type world struct {
 	complete   string
 	completeAt time.Time
 	status     []string
+	more       func(*Parts) // adds parts
 }
 
 const selfURL = "http://10.0.0.1"
@@ -158,6 +159,10 @@ func (w *world) MoveLeader(_ context.Context, to policy.MemberID) error {
 	w.set(func() { w.leader = to })
 	return w.note("move-leader")
 }
+func (w *world) Version(context.Context) (string, error) { return "3.6.16", nil }
+func (w *world) ClusterVersion(context.Context, []string) (string, error) {
+	return "3.6.0", nil
+}
 func (w *world) Lock(context.Context) (policy.Lock, error) {
 	time.Sleep(latency)
 	w.mu.Lock()
@@ -166,9 +171,10 @@ func (w *world) Lock(context.Context) (policy.Lock, error) {
 	l.Holders = slices.Clone(l.Holders)
 	return l, nil
 }
-func (w *world) TakeSlot(_ context.Context, r policy.HoldReason, m policy.MemberID, c policy.ClusterID) error {
+func (w *world) TakeSlot(_ context.Context, t policy.Take) error {
 	w.set(func() {
-		w.lock.Holders = []policy.Hold{{Instance: "i-a", Member: m, Cluster: c, Reason: r, Phase: policy.Granted, Revision: 5}}
+		w.lock.Turn = 5
+		w.lock.Holders = []policy.Hold{{Instance: "i-a", Boot: "b1", Member: t.Member, Cluster: t.Cluster, Reason: t.Reason, Phase: t.Phase, Client: t.Client, Revision: 5}}
 	})
 	return w.note("take-slot")
 }
@@ -179,6 +185,13 @@ func (w *world) MarkActing(context.Context, int64) error {
 func (w *world) ReleaseHold(context.Context, int, int64) error {
 	w.set(func() { w.lock.Holders = nil })
 	return w.note("release-hold")
+}
+func (w *world) Seen() policy.Lock {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.lock
+	l.Holders = slices.Clone(l.Holders)
+	return l
 }
 func (w *world) KeepQueued(ctx context.Context, _ policy.HoldReason, _ func()) error {
 	<-ctx.Done()
@@ -242,11 +255,16 @@ func (w *world) Status(s string) error {
 // run starts an agent in the world; the returned function stops it.
 func (w *world) run(t *testing.T, log *slog.Logger) (*Agent, func()) {
 	t.Helper()
+	parts := Parts{Metadata: w, Group: w, Hooks: w, Tags: w, Finder: w, Members: w, Lock: w,
+		States: unitStates{w}, Unit: w, Disk: w, Peers: w, Version: w, Notify: w}
+	if w.more != nil {
+		w.more(&parts)
+	}
 	a := New(Options{
 		Self:   policy.Self{Instance: "i-a", Boot: "b1", PeerURL: selfURL + ":2380", ClientURL: selfURL + ":2379"},
 		Policy: policy.DefaultConfig(), Record: w.record, Log: log,
 		ClientURL: func(h string) string { return "http://" + h + ":2379" },
-	}, Parts{w, w, w, w, w, w, w, unitStates{w}, w, w, w, nil, w})
+	}, parts)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -272,7 +290,7 @@ func TestRest(t *testing.T) {
 		a, stop := w.run(t, nil)
 		defer stop()
 		time.Sleep(time.Minute)
-		want := map[policy.Concern]policy.Reason{policy.ConcernRequest: policy.Idle, policy.ConcernLeave: policy.NotLeaving,
+		want := map[policy.Concern]policy.Reason{policy.ConcernRequest: policy.Idle, policy.ConcernReboot: policy.RebootNotWanted, policy.ConcernElection: policy.LeaderKnown, policy.ConcernLeave: policy.NotLeaving,
 			policy.ConcernSteward: policy.AllWell, policy.ConcernJoin: policy.Voting}
 		if d := cmp.Diff(want, reasons(a)); d != "" {
 			t.Errorf("reasons at rest (-want +got):\n%s", d)

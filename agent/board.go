@@ -22,6 +22,7 @@ type board struct {
 func newBoard(v policy.View, log *slog.Logger) *board {
 	v.Health = make(map[policy.MemberID]policy.Fact[policy.Health])
 	v.Peers = make(map[policy.InstanceID]policy.Fact[policy.Peer])
+	v.Wants = make(map[policy.WantSource]policy.Fact[policy.Want])
 	v.Receipts = make(map[string]policy.Receipt)
 	return &board{view: v, poke: make(chan struct{}, 1), log: log}
 }
@@ -49,6 +50,7 @@ func (b *board) snapshot() policy.View {
 	v := b.view
 	v.Health = maps.Clone(v.Health)
 	v.Peers = maps.Clone(v.Peers)
+	v.Wants = maps.Clone(v.Wants)
 	v.Receipts = maps.Clone(v.Receipts)
 	v.Requests = append([]policy.Request(nil), v.Requests...)
 	return v
@@ -76,6 +78,18 @@ func put[T any](b *board, name string, at func(v *policy.View) *policy.Fact[T], 
 	b.wake()
 	b.say(name, old.Err, now.Err, old.Ever(), err)
 	return !reflect.DeepEqual(old.Value, now.Value) || !old.Ever()
+}
+
+// putIn is put for one of many facts of a kind.
+func putIn[K comparable, T any](b *board, name string, of func(v *policy.View) map[K]policy.Fact[T], key K, value T, began time.Time, err error) {
+	var old, now policy.Fact[T]
+	b.change(func(v *policy.View) {
+		all := of(v)
+		old = all[key]
+		now = renew(old, value, began, err)
+		all[key] = now
+	})
+	b.say(name, old.Err, now.Err, old.Ever(), err)
 }
 
 func (b *board) say(name, was, is string, ever bool, err error) {

@@ -44,12 +44,20 @@ func (d *duties) stopAll() {
 // apply makes exactly the named duties run: polls are paced, goroutines started
 // and stopped.
 func (a *Agent) apply(ctx context.Context, named []policy.Duty) {
-	etcd, group, ec2 := restEvery, time.Duration(0), time.Duration(0)
+	etcd, group, ec2, versions := restEvery, time.Duration(0), time.Duration(0), time.Duration(0)
+	peers := restEvery
+	if a.memberOf() {
+		peers = peersEvery
+	}
 	var ids []policy.InstanceID
 	for _, duty := range named {
 		switch duty := duty.(type) {
 		case policy.WatchClosely:
-			etcd = closelyEvery
+			etcd, peers = closelyEvery, min(peers, closelyEvery)
+		case policy.WatchPlan:
+			etcd, peers = closelyEvery, planEvery
+		case policy.WatchVersions:
+			versions = versionsEvery
 		case policy.WatchGroup:
 			group = shorter(group, duty.Every)
 		case policy.WatchInstances:
@@ -68,14 +76,29 @@ func (a *Agent) apply(ctx context.Context, named []policy.Duty) {
 	news := slices.ContainsFunc(ids, func(id policy.InstanceID) bool { return !slices.Contains(a.askEC2, id) })
 	a.askEC2 = ids
 	a.askMu.Unlock()
-	for _, name := range [...]string{"members", "health", "lock", "peers", "data"} {
-		a.sources[name].pace(etcd)
+	if a.opts.Policy.Role == policy.RoleWorker && etcd == restEvery {
+		etcd = workerRest
 	}
+	for _, name := range [...]string{"members", "health", "lock", "data", "down"} {
+		if o, ok := a.sources[name]; ok {
+			o.pace(etcd)
+		}
+	}
+	a.sources["peers"].pace(peers)
 	a.sources["group"].pace(group)
 	a.sources["instances"].pace(ec2)
+	a.sources["versions"].pace(versions)
 	if news {
 		a.sources["instances"].now()
 	}
+}
+
+// memberOf reports whether this node is a member of a cluster.
+func (a *Agent) memberOf() bool {
+	a.board.mu.Lock()
+	defer a.board.mu.Unlock()
+	r := a.board.view.Record
+	return r.Member != 0 && r.Instance == a.opts.Self.Instance
 }
 
 // shorter is the shorter of two intervals, of which 0 means none.
@@ -105,6 +128,8 @@ func (a *Agent) startDuty(ctx context.Context, which policy.Duty) {
 		run = func(ctx context.Context) { a.heartbeat(ctx, duty) }
 	case policy.KeepQueued:
 		run = func(ctx context.Context) { a.keepQueued(ctx, duty) }
+	case policy.RunScripts:
+		run = func(ctx context.Context) { a.runScripts(ctx, duty) }
 	default:
 		return
 	}

@@ -33,12 +33,19 @@ type metrics struct {
 	lastPass   prometheus.Gauge
 	passes     prometheus.Counter
 	passTime   prometheus.Histogram
+	wanted     prometheus.Gauge
+	reboots    *prometheus.CounterVec
+
+	election electionMetrics
 
 	saidDecision map[[3]string]bool
 	saidState    string
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, group string) *metrics {
+	if group == "" {
+		group = policy.MembersGroup
+	}
 	gauge := func(name, help string) prometheus.Gauge {
 		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "quorumd_" + name, Help: help})
 		r.MustRegister(g)
@@ -55,9 +62,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return c
 	}
 	lock := func(name, help string) prometheus.Gauge {
-		return gauges(name, help, "group").WithLabelValues("members")
+		return gauges(name, help, "group").WithLabelValues(group)
 	}
 	m := &metrics{
+		election:   newElectionMetrics(r),
 		decision:   gauges("decision_info", "1 for each concern's current action and reason.", "concern", "action", "reason"),
 		actions:    counters("actions_total", "Actions that ended, by outcome (ok, failed, unknown).", "action", "reason", "result"),
 		members:    gauges("members", "Members of the cluster, by state (voter, learner).", "state"),
@@ -72,6 +80,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		lifecycle:  gauges("lifecycle_state", "1 for the target lifecycle state of this instance.", "state"),
 		deadline:   gauge("hook_deadline_seconds", "Seconds until the open hook's last acknowledged heartbeat runs out; 0 when none is open."),
 		heartbeats: counters("hook_heartbeats_total", "Lifecycle hook heartbeats, by outcome.", "result"),
+		wanted:     gauge("reboot_required", "1 while a source or an operator wants this node rebooted."),
+		reboots:    counters("reboots_total", "Reboots under the lock: begun, refused by logind, done (back and healthy).", "result"),
 		peers:      gauges("peers", "Other agents, by whether they answer.", "state"),
 		warnings:   gauges("warning", "1 for each warning that stands.", "name"),
 		lastPass:   gauge("last_pass_timestamp_seconds", "When the loop last decided, in Unix time."),
@@ -102,6 +112,7 @@ func (m *metrics) pass(p *Pass, took time.Duration) {
 	v := p.View
 	m.cluster(v, p.Decision.Steward)
 	m.locked(v)
+	m.wanted.Set(one(rebootWanted(v)))
 	if s := string(v.Lifecycle.Value); s != m.saidState {
 		m.lifecycle.Reset()
 		m.lifecycle.WithLabelValues(s).Set(1)
@@ -192,6 +203,25 @@ func hookDeadline(v policy.View) float64 {
 func (m *metrics) acted(e ended, result string, end time.Time) {
 	m.actions.WithLabelValues(e.action.Kind(), string(e.reason), result).Inc()
 	m.seconds.WithLabelValues(e.action.Kind()).Observe(end.Sub(e.began).Seconds())
+	_, reboot := e.action.(policy.Reboot)
+	switch {
+	case reboot && e.err == nil:
+		m.reboots.WithLabelValues("begun").Inc()
+	case reboot:
+		m.reboots.WithLabelValues("refused").Inc()
+	case e.reason == policy.RebootDone && e.err == nil:
+		m.reboots.WithLabelValues("done").Inc()
+	}
+}
+
+// rebootWanted reports whether anybody wants this node rebooted.
+func rebootWanted(v policy.View) bool {
+	for _, f := range v.Wants {
+		if f.Known() && f.Value.Wanted {
+			return true
+		}
+	}
+	return v.Record.Reboot != nil && v.Record.Reboot.Boot == v.Self.Boot
 }
 
 func (m *metrics) heartbeat(err error) {

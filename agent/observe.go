@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -15,16 +16,20 @@ import (
 // the answer.
 const (
 	restEvery    = 5 * time.Second
+	peersEvery   = 2 * time.Second // among members
+	planEvery    = 250 * time.Millisecond
 	closelyEvery = 500 * time.Millisecond
 	spotEvery    = 5 * time.Second
 	unitEvery    = 30 * time.Second // beside the signals, which come at once
 	certsEvery   = 10 * time.Second // for warnings; handshakes look by themselves
-	watchRetry   = 5 * time.Second
-	groupHistory = 2 * time.Minute // two polls of the steward
-	etcdTimeout  = 3 * time.Second
-	probeTimeout = time.Second
-	peerTimeout  = time.Second
-	awsTimeout   = 10 * time.Second
+	// Of a node that joins, and of the steward while one does.
+	versionsEvery = 5 * time.Second
+	watchRetry    = 5 * time.Second
+	groupHistory  = 2 * time.Minute // two polls of the steward
+	etcdTimeout   = 3 * time.Second
+	probeTimeout  = time.Second
+	peerTimeout   = time.Second
+	awsTimeout    = 10 * time.Second
 )
 
 // observer polls one source: every `every` (0: only when kicked), and at once
@@ -37,6 +42,8 @@ type observer struct {
 
 	mu    sync.Mutex
 	every time.Duration
+	// jitter is by how much of the interval, more or less, each pause differs.
+	jitter float64
 }
 
 func newObserver(name string, every time.Duration, poll func(context.Context)) *observer {
@@ -87,7 +94,7 @@ func (o *observer) run(ctx context.Context) {
 		}
 		timer.Stop()
 		if every := o.interval(); every != 0 {
-			timer.Reset(every)
+			timer.Reset(every + time.Duration((2*rand.Float64()-1)*o.jitter*float64(every)))
 		}
 	}
 }
@@ -107,6 +114,17 @@ func (a *Agent) observers() {
 	add("health", closelyEvery, a.observeHealth)
 	add("lock", closelyEvery, a.observeLock)
 	add("peers", closelyEvery, a.observePeers)
+	a.sources["peers"].jitter = 0.2 // agents that were started together must not ask together for ever
+	add("versions", 0, a.observeVersions)
+	if a.parts.Pulse != nil {
+		add("pulse", restEvery, a.observePulse)
+	}
+	if a.parts.Machine != nil {
+		add("login", loginEvery, a.observeLogin)
+	}
+	if a.parts.Services != nil {
+		add("down", restEvery, a.observeDown)
+	}
 	if a.parts.Certs != nil {
 		add("certificates", certsEvery, a.observeCertificates)
 	}
@@ -249,7 +267,38 @@ func (a *Agent) observeMembers(ctx context.Context) {
 	v, err := a.parts.Finder.Members(ctx)
 	if put(a.board, "members", func(v *policy.View) *policy.Fact[policy.MemberList] { return &v.Members }, v, began, err) {
 		a.sources["health"].now()
+		a.sources["versions"].now() // now there is somebody to ask
 	}
+}
+
+// observeVersions reads which etcd this node would run, and what the cluster's members
+// have agreed on.
+func (a *Agent) observeVersions(ctx context.Context) {
+	began := a.now()
+	here, cancel := context.WithTimeout(ctx, awsTimeout)
+	own, err := a.parts.Version.Version(here)
+	cancel()
+	put(a.board, "etcd's version", func(v *policy.View) *policy.Fact[string] { return &v.EtcdVersion }, own, began, err)
+	v := a.board.snapshot()
+	if !v.Members.Ever() {
+		return // no cluster found yet
+	}
+	var urls []string
+	for _, m := range v.Members.Value.Members {
+		if m.Name != "" && m.ID != v.Record.Member {
+			urls = append(urls, m.PeerURLs...)
+		}
+	}
+	if len(urls) == 0 { // a cluster of this node alone
+		for _, m := range v.Members.Value.Members {
+			urls = append(urls, m.PeerURLs...)
+		}
+	}
+	began = a.now()
+	ctx, cancel = context.WithTimeout(ctx, etcdTimeout)
+	defer cancel()
+	cluster, err := a.parts.Finder.ClusterVersion(ctx, urls)
+	put(a.board, "the cluster's version", func(v *policy.View) *policy.Fact[string] { return &v.ClusterVersion }, cluster, began, err)
 }
 
 func (a *Agent) observeLock(ctx context.Context) {
@@ -311,16 +360,21 @@ func (a *Agent) probe(ctx context.Context, id policy.MemberID, url string) {
 	h, err := a.parts.Finder.Probe(ctx, url)
 	var was, is string
 	var ever bool
+	turned := false
 	a.board.change(func(v *policy.View) {
 		old := v.Health[id]
 		f := renew(old, h, began, err)
 		v.Health[id] = f
 		if url == v.Self.ClientURL {
+			turned = serves(v.Local) != serves(f)
 			v.Local = f
 		}
 		was, is, ever = old.Err, f.Err, old.Ever()
 	})
 	a.board.say("health of member "+id.String(), was, is, ever, err)
+	if turned {
+		a.lookAtPulse()
+	}
 }
 
 func (a *Agent) probeLocal(ctx context.Context, url string) {
@@ -328,7 +382,11 @@ func (a *Agent) probeLocal(ctx context.Context, url string) {
 	defer cancel()
 	began := a.now()
 	h, err := a.parts.Finder.Probe(ctx, url)
+	before := serves(a.board.snapshot().Local)
 	put(a.board, "local member", func(v *policy.View) *policy.Fact[policy.Health] { return &v.Local }, h, began, err)
+	if before != (err == nil && h.Serves) {
+		a.lookAtPulse()
+	}
 }
 
 // splitIDs undoes the joining of ids in a duty.

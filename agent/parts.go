@@ -20,6 +20,13 @@ type Parts struct {
 	Disk     Disk
 	Peers    PeerReader
 	Certs    CertificateFiles // nil: none to look at
+	Version  VersionReader
+	Snapshot Snapshotter
+	Pulse    PulseReader // nil: a stuck etcd is not looked for
+	Machine  Machine
+	Wants    map[policy.WantSource]WantWatcher // those that are configured
+	Services Services                          // nil: no units beside etcd's must be up
+	Scripts  Scripts
 	Notify   Notifier
 }
 
@@ -55,6 +62,9 @@ type Finder interface {
 	// Watch calls poke when a member joins or the lock changes, as far as the
 	// cluster's own keys show it, until ctx ends or the watch breaks.
 	Watch(ctx context.Context, poke func()) error
+	// ClusterVersion is what the members agreed on, asked of the first one that answers
+	// at one of these peer URLs.
+	ClusterVersion(ctx context.Context, peerURLs []string) (string, error)
 	// Probe asks exactly the member at one client URL.
 	Probe(ctx context.Context, clientURL string) (policy.Health, error)
 }
@@ -70,12 +80,51 @@ type MemberChanger interface {
 // Lock is the disruption lock.
 type Lock interface {
 	Lock(ctx context.Context) (policy.Lock, error)
-	TakeSlot(ctx context.Context, reason policy.HoldReason, member policy.MemberID, cluster policy.ClusterID) error
+	// TakeSlot takes a slot, or converts this instance's own hold; see policy.Take. It
+	// is done when the hold is as asked for already, in this boot.
+	TakeSlot(ctx context.Context, t policy.Take) error
 	MarkActing(ctx context.Context, revision int64) error
 	ReleaseHold(ctx context.Context, slot int, revision int64) error
+	// Seen is the lock as these calls left it last, without asking anybody; the zero Lock
+	// before the first.
+	Seen() policy.Lock
 	// KeepQueued holds this node's place until ctx ends, calling poke when the
 	// key that it waits for changes.
 	KeepQueued(ctx context.Context, reason policy.HoldReason, poke func()) error
+}
+
+// SlotSetter sets how many may hold the lock of a workers' group at once. A Lock that
+// has it serves policy.LockSlots.
+type SlotSetter interface {
+	SetSlots(ctx context.Context, slots int) error
+}
+
+// Machine is logind, as far as reboots are concerned.
+type Machine interface {
+	Login(ctx context.Context) (policy.Login, error)
+	// WatchLogin calls poke when it may have changed, until ctx ends.
+	WatchLogin(ctx context.Context, poke func()) error
+	// Reboot returns when logind has accepted to reboot; the machine goes down later.
+	Reboot(ctx context.Context) error
+}
+
+// WantWatcher is one source of the wish for a reboot.
+type WantWatcher interface {
+	// Watch reports now, at every change, and now and then, until ctx ends. An error
+	// is of the source and not the end of the watch.
+	Watch(ctx context.Context, report func(policy.Want, error)) error
+}
+
+// Services are the units that must be up before this node counts as healthy.
+type Services interface {
+	// Down gives those that are not.
+	Down(ctx context.Context) ([]string, error)
+}
+
+// Scripts runs a directory of programs; see policy.RunScripts. No directory is
+// nothing to do.
+type Scripts interface {
+	Run(ctx context.Context, when policy.ScriptsWhen) error
 }
 
 // UnitWatcher reads the state of etcd's systemd unit.
@@ -95,6 +144,11 @@ type Unit interface {
 	Stop(ctx context.Context) error
 }
 
+// VersionReader tells which version of etcd this node's unit starts.
+type VersionReader interface {
+	Version(ctx context.Context) (string, error)
+}
+
 // Disk is what this node keeps.
 type Disk interface {
 	Data() (policy.Data, error)
@@ -105,6 +159,17 @@ type Disk interface {
 // PeerReader reads what another agent publishes, at host (an address without port).
 type PeerReader interface {
 	Peer(ctx context.Context, host string) (policy.Peer, error)
+}
+
+// Snapshotter saves a snapshot of this node's etcd, and tells where.
+type Snapshotter interface {
+	Snapshot(ctx context.Context) (where string, err error)
+}
+
+// PulseReader looks at this node's own etcd, as far as it tells without a quorum. The
+// spans in it, and whether the process was met before, are the loop's to know.
+type PulseReader interface {
+	Pulse(ctx context.Context) policy.Pulse
 }
 
 // CertificateFiles looks at this node's certificate files.

@@ -38,15 +38,7 @@ func (a *Agent) readPeer(ctx context.Context, id policy.InstanceID, host string)
 	if err == nil && p.Instance != id {
 		err = &wrongPeerError{want: id, got: p.Instance, host: host}
 	}
-	var was, is string
-	var ever bool
-	a.board.change(func(v *policy.View) {
-		old := v.Peers[id]
-		f := renew(old, p, began, err)
-		v.Peers[id] = f
-		was, is, ever = old.Err, f.Err, old.Ever()
-	})
-	a.board.say("agent of "+string(id), was, is, ever, err)
+	putIn(a.board, "agent of "+string(id), func(v *policy.View) map[policy.InstanceID]policy.Fact[policy.Peer] { return v.Peers }, id, p, began, err)
 }
 
 type wrongPeerError struct {
@@ -79,6 +71,14 @@ func peerHosts(v policy.View) map[policy.InstanceID]string {
 	for _, m := range v.Members.Value.Members {
 		if len(m.PeerURLs) > 0 {
 			add(v.Members.Value.Instance(m), hostOf(m.PeerURLs[0]))
+		}
+	}
+	if !v.Members.Ever() && v.Record.Instance == v.Self.Instance {
+		// etcd and AWS may both be away.
+		for _, m := range v.Record.Voters {
+			if i, ok := v.Instances.Value[m.Instance]; !ok || i.State != policy.InstanceTerminated {
+				add(m.Instance, hostOf(m.PeerURL))
+			}
 		}
 	}
 	if v.Record.Promise != nil && !v.Members.Ever() {

@@ -2,8 +2,9 @@ package agent
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,22 +48,42 @@ func (r *requests) answer(a policy.AnswerRequest) {
 	}
 }
 
-// Submit hands an operator's request to policy and waits for its outcome, at
-// most a minute; then the answer is the reason why it has not been decided yet.
-func (a *Agent) Submit(ctx context.Context, kind policy.RequestKind) (ok bool, answer string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+// ask hands a request to policy, under an id of its own, and waits for its outcome,
+// at most patience; then the answer is no, with the reason why it is not decided.
+// The error is an outcome that is not known.
+func (a *Agent) ask(ctx context.Context, r policy.Request, patience time.Duration) (policy.AnswerRequest, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	id, ch := a.waiting.add()
 	defer a.waiting.drop(id)
+	r.ID = id
 	a.board.change(func(v *policy.View) {
-		v.Requests = append(append([]policy.Request(nil), v.Requests...), policy.Request{ID: id, Kind: kind})
+		v.Requests = append(append([]policy.Request(nil), v.Requests...), r)
 	})
 	select {
-	case r := <-ch:
-		return r.OK, r.Answer, nil
+	case answer := <-ch:
+		return answer, nil
 	case <-ctx.Done():
 	}
-	a.board.change(func(v *policy.View) { landed(v, policy.AnswerRequest{ID: id}) })
-	ver := a.Published().Decision.Verdicts[policy.ConcernRequest]
-	return false, "", fmt.Errorf("not decided in time: %s %s", ver.Reason, ver.Detail)
+	begun := false
+	a.board.change(func(v *policy.View) {
+		landed(v, policy.AnswerRequest{ID: id})
+		if v.InFlight != nil {
+			ans, ok := policy.Answer(v.InFlight.Action)
+			begun = ok && ans.ID == id
+		}
+	})
+	select {
+	case answer := <-ch:
+		return answer, nil
+	default:
+	}
+	if begun {
+		return policy.AnswerRequest{}, errors.New("it was begun, and its outcome is not known yet: ask again")
+	}
+	ver := policy.Verdict{Reason: policy.Idle, Detail: "this agent has not decided anything yet"}
+	if p := a.Published(); p != nil {
+		ver = p.Decision.Verdicts[policy.ConcernRequest]
+	}
+	return policy.AnswerRequest{ID: id, Undecided: true, Reason: ver.Reason, Answer: strings.TrimSpace("not decided in time: " + ver.Detail)}, nil
 }

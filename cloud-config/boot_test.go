@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/quorumd/quorumd/agent/control"
+	"github.com/quorumd/quorumd/agent/explain"
 	"github.com/quorumd/quorumd/agent/peer"
 	"github.com/quorumd/quorumd/agent/policy"
 	cloudconfig "github.com/quorumd/quorumd/cloud-config"
@@ -55,7 +55,7 @@ func leaver(duration string) error {
 	var mu sync.Mutex
 	var first time.Time
 	said := "not asked"
-	srv := control.NewServer(func() *peer.Status {
+	srv := control.NewServer(control.Agent{Status: func() *peer.Status {
 		mu.Lock()
 		defer mu.Unlock()
 		if first.IsZero() {
@@ -70,7 +70,7 @@ func leaver(duration string) error {
 			Record: peer.Record{Instance: "i-0a", Leaving: &peer.Leaving{Target: "Terminated"}},
 			Decision: peer.Decision{Time: time.Now(), Concerns: []peer.Verdict{
 				{Concern: string(policy.ConcernLeave), Reason: said}}}}
-	}, nil)
+	}})
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	go func() { _ = srv.Serve(l) }() // ends with the process
@@ -123,23 +123,11 @@ func host(t *testing.T) *lab.Host {
 	return h
 }
 
-// provision does what cloud-init does with user-data, in its order.
+// provision gives a host its user-data.
 func provision(t *testing.T, h *lab.Host, userData string) {
 	t.Helper()
-	_, doc := fromYAML(t, userData)
-	for _, f := range doc.WriteFiles {
-		mode, err := strconv.ParseUint(f.Permissions, 8, 32)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := h.WriteFile(f.Path, []byte(f.Content), os.FileMode(mode)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, argv := range doc.RunCmd {
-		if _, err := h.Exec(within(t, time.Minute), argv...); err != nil {
-			t.Fatal(err)
-		}
+	if err := h.Apply(within(t, time.Minute), []byte(userData)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -213,6 +201,10 @@ func TestUserDataBoots(t *testing.T) {
 	}
 	if _, err := h.Exec(within(t, 10*time.Second), "id", "etcd"); err != nil {
 		t.Error(err)
+	}
+	out, err = h.Exec(within(t, 10*time.Second), "journalctl", "--no-pager", "--dump-catalog", explain.MessageID("ElectionStuck"))
+	if err != nil || !strings.Contains(string(out), "Subject: quorumd: ElectionStuck") {
+		t.Errorf("the journal's catalog has nothing of the agent: %v\n%s", err, out)
 	}
 	// Nothing is leaving, so nothing holds the stop up.
 	began := time.Now()

@@ -45,18 +45,18 @@ func renderCloudInit(m machine) ([]byte, error) {
 			start = append(start, u.name)
 		}
 	}
+	run := [][]string{
+		{"systemctl", "daemon-reload"},
+		append([]string{"systemctl", "enable"}, enable...),
+		append([]string{"systemctl", "start", "--no-block"}, start...),
+	}
+	if slices.ContainsFunc(files, func(f file) bool { return f.path == sysusers }) {
+		run = slices.Insert(run, 0, []string{"systemd-sysusers", sysusers})
+	}
 	doc := struct {
 		WriteFiles []writeFile `yaml:"write_files"`
 		RunCmd     [][]string  `yaml:"runcmd"`
-	}{
-		writeFiles(files),
-		[][]string{
-			{"systemd-sysusers", sysusers},
-			{"systemctl", "daemon-reload"},
-			append([]string{"systemctl", "enable"}, enable...),
-			append([]string{"systemctl", "start", "--no-block"}, start...),
-		},
-	}
+	}{writeFiles(files), run}
 	out, err := yamlOf(doc)
 	return slices.Concat([]byte(cloudConfigHead), out), err
 }

@@ -22,10 +22,12 @@
 //   - Flatcar ships etcd-member.service, which runs etcd's image by Docker and hands
 //     on the unit's environment; it gets drop-ins only. locksmithd is masked: it
 //     reboots machines without asking whether etcd can spare them.
-//   - Fedora CoreOS ships no etcd: a quadlet makes podman run etcd's image. Its
-//     updates are off for the same reason as locksmithd.
+//   - Fedora CoreOS ships no etcd: a quadlet makes podman run etcd's image. Zincati is
+//     told to ask the agent before it reboots.
 //   - Elsewhere units/etcd-member.service runs etcd's own binary as the user etcd,
 //     who comes from sysusers.
+//
+// A worker (role: worker in the configuration) gets nothing of etcd's.
 //
 // # Strictness
 //

@@ -12,7 +12,7 @@ import (
 // see where the configuration says. User-data does not bring them: whoever can read
 // it would have the keys.
 func checkFiles(c config.Config, f Format, refuse func(key, problem string, args ...any)) {
-	for _, file := range files(c.Etcd) {
+	for _, file := range files(c) {
 		switch {
 		case file.path == "":
 		case path.Clean(file.path) != file.path || hidden(file.path):
@@ -32,15 +32,16 @@ func hidden(file string) bool {
 		func(dir string) bool { return strings.HasPrefix(file, dir) })
 }
 
-// secretFile is one file that a configuration names; etcds: etcd reads it, too.
+// secretFile is one file that a configuration names; etcds: etcd of this machine reads it, too.
 type secretFile struct {
 	key, path string
 	etcds     bool
 }
 
-func files(e config.Etcd) []secretFile {
+func files(c config.Config) []secretFile {
+	e := c.Etcd
 	mutual := e.CertFile != ""
-	return []secretFile{
+	out := []secretFile{
 		{"etcd.password_file", e.PasswordFile, false},
 		{"etcd.ca_file", e.CAFile, mutual},
 		{"etcd.cert_file", e.CertFile, e.ServerCertFile == ""},
@@ -51,4 +52,8 @@ func files(e config.Etcd) []secretFile {
 		{"etcd.peer_cert_file", e.PeerCertFile, true},
 		{"etcd.peer_key_file", e.PeerKeyFile, true},
 	}
+	for i := range out {
+		out[i].etcds = out[i].etcds && !c.Worker()
+	}
+	return out
 }

@@ -29,6 +29,15 @@ lifecycle: {launch_hook: up, terminate_hook: down}
 state_dir: /var/lib/payments-agent
 `
 
+// worker is a configuration of one, which runs no etcd.
+const worker = `role: worker
+etcd: {members_tag: "quorumd:cluster-id=cdf818194e3a8c32"}
+reboot:
+  group: web.blue
+  windows:
+  - {days: [mon-fri], start: "23:00", length: 4h, time_zone: Europe/Berlin}
+`
+
 func download() cloudconfig.Download {
 	return cloudconfig.Download{URL: "https://downloads.example.com/quorumd-1.0?os=linux&arch=amd64", SHA256: agentSum}
 }
@@ -46,7 +55,13 @@ func goldens() []golden {
 	generic := cloudconfig.Options{Binary: download(), Etcd: cloudconfig.Download{
 		URL: "https://github.com/etcd-io/etcd/releases/download/v3.6.16/etcd-v3.6.16-linux-amd64.tar.gz", SHA256: etcdSum}}
 	present := cloudconfig.Options{Binary: cloudconfig.Download{Present: true}, Etcd: cloudconfig.Download{Present: true}, Config: []byte(configured)}
+	web := cloudconfig.Options{Binary: download(), Config: []byte(worker)}
 	return []golden{
+		{"flatcar-worker.bu", cloudconfig.Butane, web},
+		{"flatcar-worker.ign", cloudconfig.Ignition, web},
+		{"fcos-worker.bu", cloudconfig.FCOSButane, web},
+		{"fcos-worker.ign", cloudconfig.FCOS, web},
+		{"cloud-init-worker.yaml", cloudconfig.CloudInit, web},
 		{"flatcar.bu", cloudconfig.Butane, agent},
 		{"flatcar.ign", cloudconfig.Ignition, agent},
 		{"flatcar-configured.bu", cloudconfig.Butane, mine},

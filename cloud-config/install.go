@@ -8,6 +8,12 @@ const (
 	installUnit   = "quorumd-install.service"
 )
 
+// catalogLine installs what 'journalctl -x' shows, where /usr/local can be written; a
+// failure of it stops nothing.
+const catalogLine = `ExecStartPost=-/bin/sh -c 'test -w /usr/local || exit 0; mkdir -p /usr/local/lib/systemd/catalog && ` +
+	binDir + `/quorumd explain --output catalog >/usr/local/lib/systemd/catalog/quorumd.catalog && journalctl --update-catalog'
+`
+
 // installer adds the script that downloads what is not there, and its unit. A
 // download that fails at boot is tried until it succeeds: nobody is there to do it
 // by hand.
@@ -16,19 +22,23 @@ func (b *builder) installer() {
 	if lines == "" {
 		return
 	}
+	before := []string{agentUnit}
+	if !b.config.Worker() {
+		before = append(before, b.config.Etcd.Unit)
+	}
 	b.file(installScript, 0o755, installHead+lines)
 	b.unit(unit{name: installUnit, enabled: true, start: true, content: `[Unit]
 Description=Download the binaries that quorumd's user-data names
 Wants=network-online.target
 After=network-online.target
-Before=` + agentUnit + " " + b.config.Etcd.Unit + `
+Before=` + strings.Join(before, " ") + `
 StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/sh ` + installScript + `
-Restart=on-failure
+` + catalogLine + `Restart=on-failure
 RestartSec=5s
 
 [Install]

@@ -3,7 +3,6 @@ package cloudconfig
 import (
 	"bytes"
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/quorumd/quorumd/agent/config"
@@ -18,7 +17,6 @@ const (
 	configFile  = config.DefaultPath
 	unitDir     = "/etc/systemd/system"
 	sysusers    = "/etc/sysusers.d/etcd.conf"
-	markerName  = "etcd-allowed"
 	flatcarUnit = "etcd-member.service"
 	etcdImage   = "quay.io/coreos/etcd"
 
@@ -103,7 +101,7 @@ func (b *builder) configuration() {
 
 // guard keeps etcd from starting until the agent allowed it once.
 func (b *builder) guard() dropIn {
-	data, err := units.Guard(path.Join(b.config.StateDir, markerName))
+	data, err := units.Guard(b.config.StateDir, b.config.Etcd.DataDir)
 	if err != nil && b.err == nil {
 		b.err = err
 	}
@@ -135,31 +133,58 @@ func (b *builder) flatcar(f Format) {
 		b.installer()
 	}
 	b.configuration()
-	b.unit(unit{name: "locksmithd.service", masked: true})
+	// What else would reboot for an update, without asking etcd's quorum.
+	for _, name := range []string{"locksmithd.service", "systemd-sysupdate-reboot.service", "systemd-sysupdate-reboot.timer"} {
+		b.unit(unit{name: name, masked: true})
+	}
+	b.flatcarEtcd()
+	b.agent()
+}
+
+func (b *builder) flatcarEtcd() {
+	if b.config.Worker() {
+		return
+	}
 	// The unit's own etcd is as old as the image of the system; a cluster's
 	// version is its operator's to choose.
 	image := dropIn{"20-quorumd-image.conf", "[Service]\nEnvironment=ETCD_IMAGE_TAG=v" + b.options.etcdVersion() + "\n"}
 	b.unit(unit{name: b.config.Etcd.Unit, enabled: true, dropIns: []dropIn{b.guard(), image}})
-	b.agent()
 }
 
-// fedoraCoreOS: a quadlet is etcd's unit. systemd makes the service out of it at
-// boot, so that it cannot be enabled; its own [Install] section does that.
+// fedoraCoreOS: Zincati installs updates and reboots for them, and asks the agent
+// first.
 func (b *builder) fedoraCoreOS() {
 	b.fetchBinary()
 	b.configuration()
-	name := strings.TrimSuffix(b.config.Etcd.Unit, ".service")
-	b.machine.dirs = append(b.machine.dirs, "/etc/etcd")
-	b.file("/etc/containers/systemd/"+name+".container", 0o644, quadlet(name, b.options.etcdVersion(), b.config.Etcd.DataDir))
-	b.file("/etc/zincati/config.d/55-quorumd.toml", 0o644, zincati)
-	b.unit(unit{name: b.config.Etcd.Unit, dropIns: []dropIn{b.guard()}})
+	b.quadlet()
+	b.file("/etc/zincati/config.d/55-quorumd.toml", 0o644, zincati(b.config))
 	b.agent()
+}
+
+// quadlet is etcd's unit. systemd makes the service out of it at boot, so that it
+// cannot be enabled; its own [Install] section does that.
+func (b *builder) quadlet() {
+	b.machine.dirs = append(b.machine.dirs, "/etc/etcd")
+	if b.config.Worker() {
+		return
+	}
+	name := strings.TrimSuffix(b.config.Etcd.Unit, ".service")
+	b.file("/etc/containers/systemd/"+name+".container", 0o644, quadlet(name, b.options.etcdVersion(), b.config.Etcd.DataDir))
+	b.unit(unit{name: b.config.Etcd.Unit, dropIns: []dropIn{b.guard()}})
 }
 
 // anyLinux: our own unit runs etcd's binary.
 func (b *builder) anyLinux() {
 	b.installer()
 	b.configuration()
+	b.anyEtcd()
+	b.agent()
+}
+
+func (b *builder) anyEtcd() {
+	if b.config.Worker() {
+		return
+	}
 	b.file(sysusers, 0o644, b.embedded("sysusers-etcd.conf"))
 	etcd := unit{name: b.config.Etcd.Unit, content: b.embedded("etcd-member.service"), enabled: true, dropIns: []dropIn{b.guard()}}
 	if dir := b.config.Etcd.DataDir; dir != config.Default().Etcd.DataDir {
@@ -168,17 +193,33 @@ func (b *builder) anyLinux() {
 			"[Service]\nStateDirectory=\nStateDirectory=" + stateDirectory(dir) + "\nEnvironment=ETCD_DATA_DIR=" + dir + "\n"})
 	}
 	b.unit(etcd)
-	b.agent()
 }
 
 // stateDirectory is a directory below /var/lib in the words of StateDirectory=.
 func stateDirectory(dir string) string { return strings.TrimPrefix(dir, "/var/lib/") }
 
-// zincati reboots for updates by itself, like locksmithd.
-const zincati = `# An update is a reboot, and no reboot may come without asking etcd's quorum.
+// zincati is Zincati's configuration: like locksmithd it reboots by itself, unless
+// it is told whom to ask.
+func zincati(c config.Config) string {
+	if c.Listen.FleetLock == "" {
+		return `# An update is a reboot, and no reboot may come without asking etcd's quorum, which
+# quorumd serves nobody here (listen.fleetlock is empty).
 [updates]
 enabled = false
 `
+	}
+	group := ""
+	if c.Worker() && c.Reboot.Group != config.Default().Reboot.Group {
+		group = fmt.Sprintf("\n# The same as quorumd's reboot.group.\n[identity]\ngroup = %q\n", c.Reboot.Group)
+	}
+	return fmt.Sprintf(`# No reboot without quorumd's lock, which asks etcd's quorum.
+[updates]
+strategy = "fleet_lock"
+
+[updates.fleet_lock]
+base_url = "http://%s/"
+`, c.Listen.FleetLock) + group
+}
 
 // quadlet is etcd's unit for podman. The variables that quorumd's drop-in sets are
 // those of podman's process; --env=ETCD_* hands them on. root in the container has

@@ -98,8 +98,10 @@ var (
 	versionPattern = regexp.MustCompile(`^3\.[0-9]{1,3}\.[0-9]{1,3}$`)
 	// groupPattern is narrower than what AWS takes: no character that means
 	// something in a policy.
-	groupPattern   = regexp.MustCompile(`^[A-Za-z0-9._/@=+-]{1,255}$`)
-	regionPattern  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+	groupPattern  = regexp.MustCompile(`^[A-Za-z0-9._/@=+-]{1,255}$`)
+	regionPattern = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+	// dirPattern: nothing that a unit file or a shell could take for its own.
+	dirPattern     = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
 	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
 	// urlPattern: printable, and nothing that a shell could take for its own.
 	urlPattern = regexp.MustCompile(`^[A-Za-z0-9._~:/?#@!$&()*+,;=%-]+$`)
@@ -123,12 +125,15 @@ func (o Options) check(f Format) (config.Config, error) {
 		return c, err
 	}
 	errs := []error{refuseSet(f, map[string]string{"--group": o.Group, "--region": o.Region, "--account": o.Account})}
+	if f == CloudFormation && c.Worker() {
+		return c, errors.New("cloudformation makes a group of etcd members, but the configuration says role: worker; allowed: user-data for a group of your own")
+	}
 	if f != CloudFormation {
 		errs = append(errs, refuseSet(f, map[string]string{"--user-data": string(o.UserData)}))
 	} else if f = o.userData(); !slices.Contains(UserDataFormats(), f) {
 		return c, fmt.Errorf("--user-data %q is no format of user-data, allowed: %s", f, words(UserDataFormats()))
 	}
-	errs = append(errs, o.Binary.check("binary", f), o.checkEtcd(f), checkPaths(name, c, f))
+	errs = append(errs, o.Binary.check("binary", f), o.checkEtcd(f, c), checkPaths(name, c, f))
 	return c, errors.Join(errs...)
 }
 
@@ -146,7 +151,13 @@ func (o Options) etcdVersion() string {
 	return o.EtcdVersion
 }
 
-func (o Options) checkEtcd(f Format) error {
+func (o Options) checkEtcd(f Format, c config.Config) error {
+	if c.Worker() {
+		if o.Etcd != (Download{}) || o.EtcdVersion != "" {
+			return errors.New("a worker runs no etcd (role: worker), so --etcd-url, --etcd-sha256, --etcd-present and --etcd-version mean nothing; leave them out")
+		}
+		return nil
+	}
 	if f == CloudInit {
 		return errors.Join(o.Etcd.check("etcd", f), refuseSet(f, map[string]string{"--etcd-version": o.EtcdVersion}))
 	}
@@ -199,7 +210,7 @@ func checkPaths(file string, c config.Config, f Format) error {
 		errs = append(errs, config.Error{Origin: config.Origin{File: file}, Key: key, Problem: fmt.Sprintf(problem, args...)})
 	}
 	for _, d := range []struct{ key, dir string }{{"state_dir", c.StateDir}, {"etcd.data_dir", c.Etcd.DataDir}} {
-		if path.Clean(d.dir) != d.dir || !strings.HasPrefix(d.dir, "/var/lib/") || strings.ContainsAny(d.dir, " :%\\\"'") {
+		if path.Clean(d.dir) != d.dir || !strings.HasPrefix(d.dir, "/var/lib/") || !dirPattern.MatchString(d.dir) {
 			refuse(d.key, "%q is not where a rendered machine has it, allowed: a directory below /var/lib", d.dir)
 		}
 	}

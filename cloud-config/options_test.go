@@ -62,6 +62,11 @@ func TestMistakes(t *testing.T) {
 				o.Config = []byte("state_dir: /srv/x\netcd: {data_dir: /data/etcd}\nsystemd: {boot_id_file: /x}\n")
 			}),
 			"state_dir: \"/srv/x\" is not where\netcd.data_dir: \"/data/etcd\" is not where\nsystemd: is for tests"},
+		{"a worker's etcd", cloudconfig.CloudInit,
+			with(func(o *cloudconfig.Options) { o.Etcd.Present = true; o.Config = []byte(worker) }), "a worker runs no etcd"},
+		{"a worker's etcd version", cloudconfig.FCOS,
+			with(func(o *cloudconfig.Options) { o.EtcdVersion = "3.6.16"; o.Config = []byte(worker) }), "a worker runs no etcd"},
+		{"a worker's template", cloudconfig.CloudFormation, with(func(o *cloudconfig.Options) { o.Config = []byte(worker) }), "makes a group of etcd members"},
 		{"Flatcar's unit", cloudconfig.CloudConfig, with(func(o *cloudconfig.Options) { o.Config = []byte("etcd: {unit: etcd.service}\n") }), "Flatcar's own unit is etcd-member.service"},
 	}
 	for _, tt := range tests {

@@ -150,6 +150,43 @@ func TestEveryFormatProvidesTheSame(t *testing.T) {
 	}
 }
 
+// A worker gets nothing of etcd's, and else the same.
+func TestWorkerHasNoEtcd(t *testing.T) {
+	o := cloudconfig.Options{Binary: download(), Config: []byte(worker)}
+	classic, _ := fromYAML(t, render(t, cloudconfig.CloudConfig, o))
+	cloudInit, _ := fromYAML(t, render(t, cloudconfig.CloudInit, o))
+	for name, got := range map[string]provided{
+		"ignition":     fromIgnition(t, render(t, cloudconfig.Ignition, o)),
+		"fcos":         fromIgnition(t, render(t, cloudconfig.FCOS, o)),
+		"cloud-config": classic,
+		"cloud-init":   cloudInit,
+	} {
+		for path, content := range got {
+			if strings.Contains(path, "etcd-member") || strings.Contains(path, "sysusers") || strings.Contains(content, "ETCD_") {
+				t.Errorf("%s: %s is of etcd", name, path)
+			}
+		}
+		if _, ok := got[systemDir+"quorumd.service"]; !ok || got[config.DefaultPath] != worker {
+			t.Errorf("%s: agent or configuration is missing", name)
+		}
+	}
+}
+
+// Zincati asks the agent where it listens; where it does not, there are no updates.
+func TestZincati(t *testing.T) {
+	for _, tt := range []struct{ config, want string }{
+		{"", "[updates]\nstrategy = \"fleet_lock\"\n\n[updates.fleet_lock]\nbase_url = \"http://127.0.0.1:2383/\"\n"},
+		{"listen: {fleetlock: \"[::1]:99\"}\n", "base_url = \"http://[::1]:99/\"\n"},
+		{"listen: {fleetlock: \"\"}\n", "[updates]\nenabled = false\n"},
+		{worker, "[identity]\ngroup = \"web.blue\"\n"},
+	} {
+		got := fromIgnition(t, render(t, cloudconfig.FCOS, cloudconfig.Options{Binary: download(), Config: []byte(tt.config)}))
+		if toml := got["/etc/zincati/config.d/55-quorumd.toml"]; !strings.HasSuffix(toml, tt.want) {
+			t.Errorf("%q: Zincati gets\n%s, want at its end\n%s", tt.config, toml, tt.want)
+		}
+	}
+}
+
 // settings are the lines of a unit file that mean something.
 func settings(t *testing.T, name string) []string {
 	t.Helper()
@@ -182,7 +219,8 @@ func TestClassicUnits(t *testing.T) {
 		}
 		got = append(got, line)
 	}
-	want := []string{"quorumd-install.service start enable", "locksmithd.service stop mask", "etcd-member.service  enable",
+	want := []string{"quorumd-install.service start enable", "locksmithd.service stop mask",
+		"systemd-sysupdate-reboot.service stop mask", "systemd-sysupdate-reboot.timer stop mask", "etcd-member.service  enable",
 		"quorumd.service start enable", "quorumd-shutdown.service start enable"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -226,17 +264,31 @@ func TestUnitsAreUnderstood(t *testing.T) {
 	}
 }
 
-// cloud-init's own schema, where cloud-init is installed.
+// cloud-init's own schema: of the cloud-init that is installed, or that
+// test/cloudinit/prepare.sh has unpacked.
 func TestCloudInitSchema(t *testing.T) {
 	cloudInit, err := exec.LookPath("cloud-init")
 	if err != nil {
-		t.Skip("cloud-init is not installed (Debian's package cloud-init)")
+		cloudInit, err = filepath.Abs("../.cache/cloud-init/root/run")
 	}
-	for _, name := range []string{"cloud-init.yaml", "cloud-init-present.yaml"} {
-		out, err := exec.CommandContext(t.Context(), cloudInit, "schema", "--config-file", filepath.Join("testdata", name)).CombinedOutput()
-		if err != nil {
+	if _, missing := os.Stat(cloudInit); err != nil || missing != nil {
+		t.Skip("cloud-init is not here: make cloud-config-check unpacks it")
+	}
+	valid := func(file string) (string, error) {
+		out, err := exec.CommandContext(t.Context(), cloudInit, "schema", "--config-file", file).CombinedOutput()
+		return string(out), err
+	}
+	for _, name := range []string{"cloud-init.yaml", "cloud-init-present.yaml", "cloud-init-worker.yaml"} {
+		if out, err := valid(filepath.Join("testdata", name)); err != nil {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}
+	}
+	broken := filepath.Join(t.TempDir(), "broken.yaml")
+	if err := os.WriteFile(broken, []byte("#cloud-config\nwrite_files:\n- path: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := valid(broken); err == nil || !strings.Contains(out, "write_files.0.path") {
+		t.Errorf("a number for a path: %v\n%s", err, out)
 	}
 }
 

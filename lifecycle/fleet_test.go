@@ -315,3 +315,32 @@ func TestTags(t *testing.T) {
 		}
 	}
 }
+
+// The group does not list an instance of its warm pool, which still has to know where it is.
+func TestGroupFromTheWarmPool(t *testing.T) {
+	r := newRig(t, hooked(1))
+	r.ok(r.cloud.CompleteHook(group, "join", string(r.self), fakeaws.Continue, "test"))
+	r.ok(r.cloud.PutWarmPool(group, fakeaws.WarmPool{MaxPrepared: 2, Reuse: true}))
+	staying := r.self
+	g, _ := r.cloud.Group(group)
+	r.self = policy.InstanceID(g.Pool[0].ID)
+	_, fleet := r.adapter()
+	want := []policy.GroupInstance{{ID: staying, State: "InService"}, {ID: r.self, State: "Warmed:Pending:Wait"}}
+	slices.SortFunc(want, func(a, b policy.GroupInstance) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	got, err := fleet.Group(r.ctx)
+	r.ok(err)
+	if diff := cmp.Diff(want, got.Instances); diff != "" {
+		t.Errorf("seen from the pool (-want +got):\n%s", diff)
+	}
+	// The terminating hook does not wait for it, and that is as good as completed; the other does.
+	r.ok(fleet.Complete(r.ctx, "leave", policy.Continue))
+	r.ok(fleet.Complete(r.ctx, "join", policy.Continue))
+	if got := r.state(); got != "Warmed:Stopped" {
+		t.Errorf("state %s", got)
+	}
+	got, err = r.fleet.Group(r.ctx)
+	r.ok(err)
+	if diff := cmp.Diff([]policy.GroupInstance{{ID: staying, State: "InService"}}, got.Instances); diff != "" {
+		t.Errorf("seen from the group (-want +got):\n%s", diff)
+	}
+}

@@ -34,7 +34,9 @@ const (
 //
 // Which group that is, is asked once. It is asked again when the group is gone, or
 // no longer lists this instance; an instance that was detached goes on seeing the
-// group it was in, without itself. Hooks may be up to 10 min old.
+// group it was in, without itself. An instance in the warm pool, which the group does not
+// list, sees the group with itself, but no other instance of the pool. Hooks may be up to
+// 10 min old.
 func (f *Fleet) Group(ctx context.Context) (policy.Group, error) {
 	name, err := f.groupName(ctx)
 	if err != nil {
@@ -63,12 +65,16 @@ func (f *Fleet) Group(ctx context.Context) (policy.Group, error) {
 
 // lookAgain is for a known group that is gone or does not list this instance.
 func (f *Fleet) lookAgain(ctx context.Context, known policy.Group, found bool) (policy.Group, error) {
-	name, err := f.findGroup(ctx)
+	name, state, err := f.findGroup(ctx)
 	switch {
 	case err != nil:
 		return policy.Group{}, err
 	case name == "" && found, found && name == known.Name:
-		return known, nil // detached, or on its way in or out
+		if strings.HasPrefix(string(state), "Warmed:") {
+			known.Instances = append(known.Instances, policy.GroupInstance{ID: f.cfg.Instance, State: state})
+			sortInstances(known.Instances)
+		}
+		return known, nil // in the warm pool, detached, or on its way in or out
 	case name == "":
 		f.adopt("")
 		return policy.Group{}, fmt.Errorf("read group: %w", ErrNoGroup)
@@ -93,7 +99,7 @@ func (f *Fleet) groupName(ctx context.Context) (string, error) {
 	if name != "" {
 		return name, nil
 	}
-	name, err := f.findGroup(ctx)
+	name, _, err := f.findGroup(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -113,29 +119,29 @@ func (f *Fleet) adopt(name string) {
 	}
 }
 
-// findGroup asks which group lists this instance; empty: none.
-func (f *Fleet) findGroup(ctx context.Context) (string, error) {
+// findGroup asks which group this instance belongs to, and in which state; empty: none.
+func (f *Fleet) findGroup(ctx context.Context) (name string, state policy.LifecycleState, err error) {
 	in := &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{string(f.cfg.Instance)}}
 	for range maxPages {
 		out, err := call(ctx, f, serviceAutoScaling, "DescribeAutoScalingInstances", f.asg.DescribeAutoScalingInstances, in)
 		if err != nil {
-			return "", fmt.Errorf("find group of %s: %w", f.cfg.Instance, err)
+			return "", "", fmt.Errorf("find group of %s: %w", f.cfg.Instance, err)
 		}
 		for _, i := range out.AutoScalingInstances {
 			if aws.ToString(i.InstanceId) != string(f.cfg.Instance) {
 				continue
 			}
 			if aws.ToString(i.AutoScalingGroupName) == "" {
-				return "", fmt.Errorf("find group of %s: %w", f.cfg.Instance, malformed("no group name"))
+				return "", "", fmt.Errorf("find group of %s: %w", f.cfg.Instance, malformed("no group name"))
 			}
-			return *i.AutoScalingGroupName, nil
+			return *i.AutoScalingGroupName, policy.LifecycleState(aws.ToString(i.LifecycleState)), nil
 		}
 		if aws.ToString(out.NextToken) == "" {
-			return "", nil
+			return "", "", nil
 		}
 		in.NextToken = out.NextToken
 	}
-	return "", fmt.Errorf("find group of %s: %w", f.cfg.Instance, malformed("more than %d pages", maxPages))
+	return "", "", fmt.Errorf("find group of %s: %w", f.cfg.Instance, malformed("more than %d pages", maxPages))
 }
 
 // readGroup reads a group without its hooks, and reports whether it exists.
@@ -192,13 +198,17 @@ func convertGroup(a *types.AutoScalingGroup) (policy.Group, error) {
 		g.Weighted = g.Weighted || aws.ToString(i.WeightedCapacity) != ""
 		g.Instances = append(g.Instances, e)
 	}
-	slices.SortFunc(g.Instances, func(a, b policy.GroupInstance) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	sortInstances(g.Instances)
 	for i := 1; i < len(g.Instances); i++ {
 		if g.Instances[i].ID == g.Instances[i-1].ID {
 			return policy.Group{}, malformed("instance %s is listed twice", g.Instances[i].ID)
 		}
 	}
 	return g, nil
+}
+
+func sortInstances(all []policy.GroupInstance) {
+	slices.SortFunc(all, func(a, b policy.GroupInstance) int { return strings.Compare(string(a.ID), string(b.ID)) })
 }
 
 // countsUnits reports whether the desired capacity counts something else than

@@ -76,7 +76,8 @@ func convertHooks(in []types.LifecycleHook) ([]policy.Hook, error) {
 			return nil, malformed("hook %.64q on %.64q with a timeout of %s", h.Name, h.Transition, h.Timeout)
 		}
 		if h.Global <= 0 {
-			h.Global = min(48*time.Hour, 100*h.Timeout) // what AWS documents
+			const most = 48 * time.Hour
+			h.Global = min(most, 100*min(h.Timeout, most)) // what AWS documents
 		}
 		hooks = append(hooks, h)
 	}

@@ -1,6 +1,7 @@
 package units_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/quorumd/quorumd/units"
 	"github.com/quorumd/quorumd/units/fakesystemd"
@@ -145,14 +147,23 @@ func TestKilledUnitIsRestarted(t *testing.T) {
 
 func TestConditionNotMet(t *testing.T) {
 	m := boot(t, "ready", nil)
-	marker := filepath.Join(t.TempDir(), "etcd-allowed")
-	guard, err := units.Guard(marker)
+	state := t.TempDir()
+	marker, asked := filepath.Join(state, "etcd-allowed"), filepath.Join(state, "asked")
+	guard, err := units.Guard(state, "/srv/data")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(guard), "\nConditionPathExists="+marker+"\n") {
-		t.Fatalf("guard does not name %s:\n%s", marker, guard)
+	for _, line := range []string{"ConditionPathExists=" + marker, "ExecCondition=+/bin/sh -c 'test ! -x /opt/bin/quorumd || exec /opt/bin/quorumd guard --state-dir " + state + " --data-dir /srv/data'"} {
+		if !strings.Contains(string(guard), "\n"+line+"\n") {
+			t.Fatalf("guard lacks %s:\n%s", line, guard)
+		}
 	}
+	// The binary is a script that says what the file "asked" holds.
+	binary := filepath.Join(state, "quorumd")
+	if err := os.WriteFile(binary, []byte("#!/bin/sh\nexit $(cat "+asked+")\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	guard = bytes.ReplaceAll(guard, []byte("/opt/bin/quorumd"), []byte(binary))
 	if _, err := m.Dirs().WriteDropIn(units.DropIn{Unit: etcd, Name: "10-quorumd-guard.conf", Content: guard}); err != nil {
 		t.Fatal(err)
 	}
@@ -164,9 +175,20 @@ func TestConditionNotMet(t *testing.T) {
 	if diff := cmp.Diff(want, m.state(t)); diff != "" {
 		t.Errorf("started without its marker (-want +got):\n%s", diff)
 	}
-	if err := os.WriteFile(marker, nil, 0o600); err != nil {
-		t.Fatal(err)
+	say := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
+	say(marker, "")
+	say(asked, "1")
+	m.must(t, m.conn.Start)
+	want.ConditionResult, want.Result = true, "exec-condition"
+	if diff := cmp.Diff(want, m.state(t), cmpopts.IgnoreFields(units.UnitState{}, "StateChange")); diff != "" {
+		t.Errorf("started although the binary says no (-want +got):\n%s", diff)
+	}
+	say(asked, "0")
 	m.must(t, m.conn.Start)
 	if st := m.until(t, "active", active); !st.ConditionResult {
 		t.Error("active, but the condition is said not to hold")

@@ -91,7 +91,7 @@ func TestUnitFilesSayWhatMatters(t *testing.T) {
 		"quorumd.service": {"Type=notify", "Restart=always", "RestartSec=2", "WatchdogSec=30", "StartLimitIntervalSec=0",
 			"ExecStart=/opt/bin/quorumd agent --config /etc/quorumd/quorumd.yaml", "StateDirectory=quorumd", "RuntimeDirectory=quorumd"},
 		"etcd-member.service":   {"Type=notify", "Restart=always", "RestartSec=10s", "TimeoutStartSec=0", "ExecStart=/opt/bin/etcd"},
-		"10-quorumd-guard.conf": {"ConditionPathExists=" + units.DefaultMarker},
+		"10-quorumd-guard.conf": {"ConditionPathExists=/var/lib/quorumd/etcd-allowed", "ExecCondition=+/bin/sh -c 'test ! -x /opt/bin/quorumd || exec /opt/bin/quorumd guard --state-dir /var/lib/quorumd --data-dir /var/lib/etcd'"},
 		"sysusers-etcd.conf":    {`u etcd - "etcd" /var/lib/etcd`},
 	} {
 		text := unitFile(t, name)

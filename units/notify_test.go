@@ -104,3 +104,30 @@ func TestIDs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What the firmware does not say is empty, what cannot be read is an error.
+func TestHardware(t *testing.T) {
+	dir := t.TempDir()
+	check := func(product, tag string, bad bool) {
+		t.Helper()
+		p, a, err := units.Hardware(dir)
+		if (err != nil) != bad || !bad && (p != product || a != tag) {
+			t.Errorf("%q, %q, %v; want %q, %q", p, a, err, product, tag)
+		}
+	}
+	check("", "", false)
+	for name, text := range map[string]string{"product_uuid": "ec2e1916-9099\n", "board_asset_tag": "i-0a\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("ec2e1916-9099", "i-0a", false)
+	if err := os.Remove(filepath.Join(dir, "product_uuid")); err != nil {
+		t.Fatal(err)
+	}
+	check("", "i-0a", false)
+	if err := os.Mkdir(filepath.Join(dir, "product_uuid"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	check("", "", true)
+}

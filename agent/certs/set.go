@@ -161,6 +161,7 @@ func (s *Set) readRootsLocked() {
 // is being written.
 func parseRoots(data []byte) (pool *x509.CertPool, last time.Time, err error) {
 	pool = x509.NewCertPool()
+	ends := bytes.Count(data, []byte("-----END "))
 	for n := 0; ; n++ {
 		var block *pem.Block
 		block, data = pem.Decode(data)
@@ -169,6 +170,8 @@ func parseRoots(data []byte) (pool *x509.CertPool, last time.Time, err error) {
 			return nil, last, errors.New("there is no certificate in it")
 		case block == nil && bytes.Contains(data, []byte("-----BEGIN")):
 			return nil, last, errors.New("its end is missing")
+		case block == nil && n != ends:
+			return nil, last, fmt.Errorf("%d of its %d certificates can be read", n, ends) // damaged ones are skipped
 		case block == nil:
 			return pool, last, nil
 		}

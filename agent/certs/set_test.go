@@ -25,7 +25,7 @@ type node struct {
 	Files
 }
 
-func newCA(t *testing.T) *testca.CA {
+func newCA(t testing.TB) *testca.CA {
 	t.Helper()
 	ca, err := testca.New("test ca")
 	if err != nil {

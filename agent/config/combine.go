@@ -27,7 +27,12 @@ func (l *loader) combinations(c Config) {
 				"etcd.endpoints", "etcd.ca_file")
 		}
 	}
+	if cmd := e.VersionCommand; len(cmd) > 0 && !filepath.IsAbs(cmd[0]) {
+		l.clash(fmt.Sprintf("%q is not absolute, allowed: a program by its whole path, then its arguments", cmd[0]), "etcd.version_command")
+	}
 	l.ports(c)
+	l.roles(c)
+	l.reboots(c.Reboot)
 	l.apart("state_dir", c.StateDir, "etcd.data_dir", e.DataDir)
 	l.apart("systemd.runtime_dir", c.Systemd.RuntimeDir, "systemd.system_dir", c.Systemd.SystemDir)
 }
@@ -60,10 +65,11 @@ func (l *loader) ports(c Config) {
 		{"etcd.metrics_port", c.Etcd.MetricsPort},
 		{"listen.peer", c.Listen.PeerPort()},
 		{"listen.metrics", Listen{Peer: c.Listen.Metrics}.PeerPort()},
+		{"listen.fleetlock", Listen{Peer: c.Listen.FleetLock}.PeerPort()},
 	}
 	for i, a := range uses {
 		for _, b := range uses[:i] {
-			if a.port == b.port {
+			if a.port == b.port && a.port != 0 {
 				l.clash(fmt.Sprintf("port %d is also that of %s, allowed: a port of its own", a.port, b.key), a.key, b.key)
 			}
 		}

@@ -17,27 +17,54 @@ const DefaultPath = "/etc/quorumd/quorumd.yaml"
 type Config struct {
 	// Cluster names the cluster; empty: the auto scaling group's name.
 	Cluster string
-	// Role is what this node does; only [RoleMember] so far.
+	// Role is what this node does: [RoleMember] or [RoleWorker].
 	Role      string
 	Etcd      Etcd
 	Lifecycle Lifecycle
-	Listen    Listen
+	Reboot    Reboot
+	// Force is about an etcd that elects no leader.
+	Force  policy.ForceConfig
+	Listen Listen
 	// StateDir is where the agent keeps what must survive a crash.
 	StateDir string
 	Systemd  Systemd
 	Log      Log
 }
 
-// RoleMember is the role of a node that runs etcd.
-const RoleMember = "member"
+// The roles: a member runs etcd; a worker only uses the lock and the hooks.
+const (
+	RoleMember = string(policy.RoleMember)
+	RoleWorker = string(policy.RoleWorker)
+)
+
+// Worker reports whether this node runs no etcd.
+func (c Config) Worker() bool { return c.Role == RoleWorker }
+
+// LockGroup is the group of the disruption lock that this node belongs to.
+func (c Config) LockGroup() string {
+	if c.Worker() {
+		return c.Reboot.Group
+	}
+	return policy.MembersGroup
+}
 
 // Etcd tells where etcd is on this node and how to reach it. What is the same in
 // the whole cluster (ports, TLS) is also how other members are reached.
 type Etcd struct {
 	Unit string
-	// Endpoints are client URLs; empty: the local member, then all others.
+	// VersionCommand is a program and its arguments that print etcd's version; empty:
+	// the unit tells it.
+	VersionCommand []string
+	// Endpoints are client URLs; empty: the local member, then all others. A worker
+	// has no local member: it needs these, or one of the next two.
 	Endpoints []string
-	DataDir   string
+	// DiscoverySRV is the domain whose SRV records name the members' client ports, as
+	// etcd's own clients look for them. Of a worker only.
+	DiscoverySRV string
+	// MembersTag, KEY or KEY=VALUE, is the tag of the members' auto scaling group. Of
+	// a worker only.
+	MembersTag string
+	DataDir    string
 	// ClientPort, PeerPort and MetricsPort are etcd's own.
 	ClientPort, PeerPort, MetricsPort int
 	// Username and PasswordFile are both set, or both empty.
@@ -99,6 +126,9 @@ type Lifecycle struct {
 type Listen struct {
 	// Peer serves other agents, Metrics serves Prometheus; both host:port.
 	Peer, Metrics string
+	// FleetLock serves FleetLock clients of this machine, host:port on loopback;
+	// empty: nobody.
+	FleetLock string
 	// Control is the path of the operators' unix socket.
 	Control string
 }
@@ -122,6 +152,8 @@ func (l Listen) PeerPort() int {
 type Systemd struct {
 	SystemDir, RuntimeDir     string
 	BootIDFile, MachineIDFile string
+	// DMIDir is where the kernel tells of the hardware.
+	DMIDir string
 }
 
 // Log is how the agent logs.
@@ -146,14 +178,17 @@ func Default() Config {
 			LockWait:        p.LockWait,
 			Margin:          p.Margin,
 		},
+		Reboot: defaultReboot(p.Reboot),
 		Listen: Listen{
-			Peer:    ":2382",
-			Metrics: ":9382",
-			Control: "/run/quorumd/quorumd.sock",
+			Peer:      ":2382",
+			Metrics:   ":9382",
+			FleetLock: "127.0.0.1:2383",
+			Control:   "/run/quorumd/quorumd.sock",
 		},
+		Force:    p.Force,
 		StateDir: "/var/lib/quorumd",
 		Systemd: Systemd{SystemDir: "/etc/systemd/system", RuntimeDir: "/run/systemd/system",
-			BootIDFile: "/proc/sys/kernel/random/boot_id", MachineIDFile: "/etc/machine-id"},
+			BootIDFile: "/proc/sys/kernel/random/boot_id", MachineIDFile: "/etc/machine-id", DMIDir: "/sys/class/dmi/id"},
 		Log: Log{Level: "info", Format: "auto"},
 	}
 }
@@ -168,5 +203,9 @@ func (c Config) Policy() policy.Config {
 	p.ClusterNamed = c.Cluster != ""
 	p.LaunchHook = c.Lifecycle.LaunchHook
 	p.TerminateHook = c.Lifecycle.TerminateHook
+	p.Role = policy.Role(c.Role)
+	p.LockGroup = c.LockGroup()
+	p.Reboot = c.Reboot.policy()
+	p.Force = c.Force
 	return p
 }

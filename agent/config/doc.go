@@ -14,8 +14,10 @@
 //
 // Each key has one variable: QUORUMD_ and the key in upper case with underscores
 // for dots, so etcd.data_dir is QUORUMD_ETCD_DATA_DIR. Lists are separated by
-// commas. A variable overrides the file; one that starts with QUORUMD_ and means
-// nothing is an error. QUORUMD_CONFIG names the file itself.
+// commas, reboot.windows by semicolons ("mon-fri 23:00 4h Europe/Berlin; sat 22:00
+// 8h"), the words of reboot.sentinel_command by spaces. A variable overrides the
+// file; one that starts with QUORUMD_ and means nothing is an error. QUORUMD_CONFIG
+// names the file itself.
 //
 // # Where a value comes from
 //

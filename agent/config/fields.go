@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"time"
+
+	"github.com/quorumd/quorumd/agent/policy"
 )
 
 // envPrefix starts the name of every variable that is quorumd's.
@@ -24,12 +26,15 @@ func (f field) env() string {
 
 // fields is the table of all keys of c, in the order in which they are shown.
 func fields(c *Config) []field {
-	e, l := &c.Etcd, &c.Lifecycle
+	e, l, r := &c.Etcd, &c.Lifecycle, &c.Reboot
 	return []field{
 		{"cluster", text{&c.Cluster, clusterName}},
 		{"role", text{&c.Role, role}},
 		{"etcd.unit", text{&e.Unit, serviceUnit}},
+		{"etcd.version_command", list{&e.VersionCommand, anyText}},
 		{"etcd.endpoints", list{&e.Endpoints, endpoint}},
+		{"etcd.discovery_srv", text{&e.DiscoverySRV, domain}},
+		{"etcd.members_tag", text{&e.MembersTag, tag}},
 		{"etcd.data_dir", text{&e.DataDir, directory}},
 		{"etcd.client_port", number{&e.ClientPort, 1, 65535}},
 		{"etcd.peer_port", number{&e.PeerPort, 1, 65535}},
@@ -53,30 +58,43 @@ func fields(c *Config) []field {
 		{"lifecycle.replacement_wait", duration{&l.ReplacementWait, 0, maxHook}},
 		{"lifecycle.lock_wait", duration{&l.LockWait, 0, maxHook}},
 		{"lifecycle.margin", duration{&l.Margin, 0, maxHook}},
+		{"reboot.strategy", text{&r.Strategy, oneOf(string(policy.StrategyLock), string(policy.StrategyOff))}},
+		{"reboot.group", text{&r.Group, groupName}},
+		{"reboot.sources", list{&r.Sources, oneOf(sources()...)}},
+		{"reboot.windows", windows{&r.Windows}},
+		{"reboot.pause_between", duration{&r.PauseBetween, 0, 24 * time.Hour}},
+		{"reboot.small_clusters", flag{&r.SmallClusters}},
+		{"reboot.user_grace", duration{&r.UserGrace, 0, 24 * time.Hour}},
+		{"reboot.units", list{&r.Units, unitName}},
+		{"reboot.required_file", text{&r.RequiredFile, directory}},
+		{"reboot.sentinel_command", words{&r.SentinelCommand}},
+		// More often than every few seconds it would be the machine's main work.
+		{"reboot.sentinel_every", duration{&r.SentinelEvery, 5 * time.Second, 24 * time.Hour}},
+		{"reboot.scheduled_lead", duration{&r.ScheduledLead, 0, 60 * 24 * time.Hour}},
+		{"reboot.scripts_dir", text{&r.ScriptsDir, directory}},
+		{"reboot.script_timeout", duration{&r.ScriptTimeout, time.Second, 24 * time.Hour}},
+		{"force_election.enabled", flag{&c.Force.Enabled}},
+		// A healthy cluster elects within seconds, also over a slow network.
+		{"force_election.after", duration{&c.Force.After, 10 * time.Second, 24 * time.Hour}},
+		{"force_election.pause", duration{&c.Force.Pause, 0, 10 * time.Minute}},
+		{"force_election.cooldown", duration{&c.Force.Cooldown, time.Minute, 24 * time.Hour}},
+		{"force_election.max_attempts", number{&c.Force.MaxAttempts, 1, 100}},
 		{"listen.peer", text{&c.Listen.Peer, hostPort}},
 		{"listen.metrics", text{&c.Listen.Metrics, hostPort}},
+		{"listen.fleetlock", text{&c.Listen.FleetLock, loopback}},
 		{"listen.control", text{&c.Listen.Control, socketPath}},
 		{"state_dir", text{&c.StateDir, directory}},
 		{"systemd.system_dir", text{&c.Systemd.SystemDir, directory}},
 		{"systemd.runtime_dir", text{&c.Systemd.RuntimeDir, directory}},
 		{"systemd.boot_id_file", text{&c.Systemd.BootIDFile, optionalFile}},
 		{"systemd.machine_id_file", text{&c.Systemd.MachineIDFile, optionalFile}},
+		{"systemd.dmi_dir", text{&c.Systemd.DMIDir, directory}},
 		{"log.level", text{&c.Log.Level, oneOf("debug", "info", "warn", "error")}},
 		{"log.format", text{&c.Log.Format, oneOf("auto", "journal", "text", "json")}},
 	}
 }
 
 const maxHook = 48 * time.Hour
-
-// notYet are keys that are documented and have no effect in this version. They
-// are refused by their own message, as ignoring them would promise their effect.
-func notYet(key string) bool {
-	switch key {
-	case "reboot", "force_election", "listen.fleetlock":
-		return true
-	}
-	return false
-}
 
 // sections are the keys that hold keys.
 func sections(fs []field) map[string]bool {

@@ -65,6 +65,7 @@ type loader struct {
 	fields   map[string]field
 	sections map[string]bool
 	names    []string // of all fields and sections
+	defaults map[string]string
 	from     Provenance
 	failed   map[string]bool // keys whose value was refused
 	errs     Errors
@@ -77,11 +78,13 @@ func newLoader(c *Config, file string) *loader {
 		fields:   map[string]field{},
 		sections: sections(fs),
 		from:     Provenance{},
+		defaults: map[string]string{},
 		failed:   map[string]bool{},
 	}
 	for _, f := range fs {
 		l.fields[f.key] = f
 		l.from[f.key] = Origin{}
+		l.defaults[f.key] = f.val.String()
 		l.names = append(l.names, f.key)
 	}
 	for s := range l.sections {

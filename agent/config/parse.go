@@ -84,8 +84,6 @@ func (l *loader) mapping(prefix string, n *yaml.Node) {
 func (l *loader) entry(at Origin, key string, v *yaml.Node) {
 	f, known := l.fields[key]
 	switch {
-	case notYet(key):
-		l.fail(at, key, "is not available in this version yet; leave it out")
 	case !known && !l.sections[key]:
 		l.fail(at, printable(key), "no such key%s", didYouMean(key, l.names))
 	case v.Kind == yaml.AliasNode || v.Anchor != "":

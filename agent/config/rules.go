@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -23,13 +22,10 @@ func clusterName(s string) error {
 }
 
 func role(s string) error {
-	switch s {
-	case RoleMember:
+	if s == RoleMember || s == RoleWorker {
 		return nil
-	case "worker":
-		return errors.New("worker is not available in this version yet, allowed: member")
 	}
-	return fmt.Errorf("%q is no role, allowed: member%s", s, didYouMean(s, []string{RoleMember}))
+	return fmt.Errorf("%q is no role, allowed: member, worker%s", s, didYouMean(s, []string{RoleMember, RoleWorker}))
 }
 
 func oneOf(words ...string) func(string) error {

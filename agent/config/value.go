@@ -20,7 +20,7 @@ type value interface {
 	fromText(s string) error
 	// String shows it in a table.
 	String() string
-	// plain is what YAML and JSON show: string, int or []string.
+	// plain is what YAML and JSON show.
 	plain() any
 }
 
@@ -85,6 +85,34 @@ func (v number) fromText(s string) error {
 
 func (v number) String() string { return strconv.Itoa(*v.p) }
 func (v number) plain() any     { return *v.p }
+
+// flag is yes or no, written true or false.
+type flag struct{ p *bool }
+
+func (v flag) fromYAML(n *yaml.Node) error {
+	if err := scalar(n, "true or false"); err != nil {
+		return err
+	}
+	if n.ShortTag() != "!!bool" {
+		return fmt.Errorf("%q is %s, allowed: true or false", n.Value, typeName(n))
+	}
+	return v.fromText(n.Value)
+}
+
+func (v flag) fromText(s string) error {
+	switch strings.ToLower(s) {
+	case "true":
+		*v.p = true
+	case "false":
+		*v.p = false
+	default:
+		return fmt.Errorf("%q is neither, allowed: true or false", s)
+	}
+	return nil
+}
+
+func (v flag) String() string { return strconv.FormatBool(*v.p) }
+func (v flag) plain() any     { return *v.p }
 
 // duration is a span of time within bounds, written as Go writes it.
 type duration struct {

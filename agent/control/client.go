@@ -14,9 +14,27 @@ import (
 	"github.com/quorumd/quorumd/agent/policy"
 )
 
-// ErrRefused means that the agent decided against a request; the error's text is
-// its reason.
+// ErrRefused means that the agent decided against a request; see [Refusal].
 var ErrRefused = errors.New("refused")
+
+// Refusal is why the agent decided against a request. It is an [ErrRefused].
+type Refusal struct {
+	Reason policy.Reason // may be empty
+	Words  string
+}
+
+func (r Refusal) Error() string {
+	if r.Reason == "" {
+		return fmt.Sprintf("%v: %s", ErrRefused, r.Words)
+	}
+	return fmt.Sprintf("%v: %s: %s", ErrRefused, r.Reason, r.Words)
+}
+
+// Is makes it an ErrRefused.
+func (Refusal) Is(target error) bool { return target == ErrRefused }
+
+// maxAnswer bounds an answer: the locks of a group of thousands are the longest.
+const maxAnswer = 16 << 20
 
 // base stands for the agent in URLs; the connection goes to the socket.
 const base = "http://localhost"
@@ -42,31 +60,57 @@ func (c *Client) Status(ctx context.Context) (peer.Status, error) {
 }
 
 // Submit asks for something and waits for the outcome. When the agent refuses,
-// the error is [ErrRefused].
-func (c *Client) Submit(ctx context.Context, kind policy.RequestKind) (answer string, err error) {
-	body, err := json.Marshal(Request{Kind: string(kind)})
+// the error is a [Refusal].
+func (c *Client) Submit(ctx context.Context, r Request) (answer string, err error) {
+	body, err := json.Marshal(r)
 	if err != nil {
 		return "", fmt.Errorf("ask the agent: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v1/requests", bytes.NewReader(body))
-	if err != nil {
-		return "", fmt.Errorf("ask the agent: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return "", fmt.Errorf("ask the agent: %w: %w", peer.ErrUnreachable, err)
-	}
-	defer resp.Body.Close() // read in full, or given up
 	var a Answer
-	if err := json.NewDecoder(io.LimitReader(resp.Body, peer.MaxSize)).Decode(&a); err != nil {
-		return "", fmt.Errorf("ask the agent: it answers %s: %w", resp.Status, err)
-	}
+	code, err := c.do(ctx, http.MethodPost, "/v1/requests", bytes.NewReader(body), &a)
 	switch {
-	case resp.StatusCode == http.StatusOK && a.OK:
+	case err != nil:
+		return "", err
+	case code == http.StatusOK && a.OK:
 		return a.Answer, nil
-	case resp.StatusCode == http.StatusConflict:
-		return "", fmt.Errorf("%w: %s", ErrRefused, a.Answer)
+	case code == http.StatusConflict:
+		return "", Refusal{Reason: policy.Reason(a.Reason), Words: a.Answer}
 	}
 	return "", fmt.Errorf("ask the agent: %s", a.Answer)
+}
+
+// Locks reads the locks of all groups, through the agent.
+func (c *Client) Locks(ctx context.Context) ([]peer.Lock, error) {
+	var a struct {
+		Locks
+		Answer string `json:"answer"`
+	}
+	code, err := c.do(ctx, http.MethodGet, "/v1/locks", nil, &a)
+	if err != nil {
+		return nil, err
+	}
+	if code != http.StatusOK {
+		return nil, fmt.Errorf("ask the agent: %s", a.Answer)
+	}
+	return a.Locks.Locks, nil
+}
+
+// do makes one call and reads what is answered.
+func (c *Client) do(ctx context.Context, method, path string, body io.Reader, into any) (code int, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
+	if err != nil {
+		return 0, fmt.Errorf("ask the agent: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("ask the agent: %w: %w", peer.ErrUnreachable, err)
+	}
+	defer resp.Body.Close() // read in full, or given up
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
+		return 0, fmt.Errorf("ask the agent: it answers %s: %w", resp.Status, err)
+	}
+	return resp.StatusCode, nil
 }

@@ -12,12 +12,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/quorumd/quorumd/agent/peer"
 	"github.com/quorumd/quorumd/agent/policy"
 )
 
 func status() *peer.Status {
 	return &peer.Status{Version: peer.Version, Instance: "i-a", Decision: peer.Decision{Time: time.Now()}}
+}
+
+// locks are those of two groups.
+func locks(context.Context) ([]policy.Lock, error) {
+	return []policy.Lock{
+		{Group: "members", Slots: 1, Holders: []policy.Hold{{Instance: "i-a", Reason: policy.HoldRebooting, Phase: policy.Acting, Client: "c", Why: "update", Revision: 7}}},
+		{Group: "web", Slots: 3, Queue: []policy.Waiter{{Instance: "i-b"}}},
+	}, nil
 }
 
 // serve runs an agent's socket and gives its path.
@@ -28,7 +38,7 @@ func serve(t *testing.T, submit Submit) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := NewServer(status, submit)
+	srv := NewServer(Agent{Status: status, Submit: submit, Locks: locks})
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	t.Cleanup(func() {
@@ -49,39 +59,86 @@ func TestStatus(t *testing.T) {
 }
 
 func TestSubmit(t *testing.T) {
-	type outcome struct {
-		ok     bool
-		answer string
-		err    error
-	}
-	var next outcome
-	var got policy.RequestKind
-	c := NewClient(serve(t, func(_ context.Context, kind policy.RequestKind) (bool, string, error) {
-		got = kind
-		return next.ok, next.answer, next.err
+	var next policy.AnswerRequest
+	var nextErr error
+	var got policy.Request
+	c := NewClient(serve(t, func(_ context.Context, r policy.Request) (policy.AnswerRequest, error) {
+		got = r
+		return next, nextErr
 	}))
-	next = outcome{ok: true, answer: "tag removed"}
-	if a, err := c.Submit(t.Context(), policy.FreshStart); err != nil || a != "tag removed" || got != policy.FreshStart {
-		t.Errorf("done: %q, %v, kind %q", a, err, got)
+	fresh := Request{Kind: string(policy.FreshStart)}
+	next = policy.AnswerRequest{OK: true, Answer: "tag removed"}
+	if a, err := c.Submit(t.Context(), fresh); err != nil || a != "tag removed" || got.Kind != policy.FreshStart {
+		t.Errorf("done: %q, %v, request %+v", a, err, got)
 	}
-	next = outcome{answer: "a member answers"}
-	if a, err := c.Submit(t.Context(), policy.FreshStart); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "a member answers") || a != "" {
+	next = policy.AnswerRequest{Reason: policy.AwaitLock, Answer: "i-b holds it"}
+	var refused Refusal
+	if a, err := c.Submit(t.Context(), fresh); !errors.Is(err, ErrRefused) || !errors.As(err, &refused) || a != "" ||
+		refused.Reason != policy.AwaitLock || err.Error() != "refused: AwaitLock: i-b holds it" {
 		t.Errorf("refused: %q, %v", a, err)
 	}
-	next = outcome{err: errors.New("not decided in time")}
-	if _, err := c.Submit(t.Context(), policy.FreshStart); errors.Is(err, ErrRefused) || err == nil || !strings.Contains(err.Error(), "not decided in time") {
+	nextErr = errors.New("not decided in time")
+	if _, err := c.Submit(t.Context(), fresh); errors.Is(err, ErrRefused) || err == nil || !strings.Contains(err.Error(), "not decided in time") {
 		t.Errorf("undecided: %v", err)
 	}
-	got = ""
-	if _, err := c.Submit(t.Context(), "reboot-everything"); err == nil || got != "" {
-		t.Errorf("unknown kind: %v, reached the loop as %q", err, got)
+}
+
+// What each kind takes reaches the loop; what it does not take is an error.
+func TestKinds(t *testing.T) {
+	var got *policy.Request
+	c := NewClient(serve(t, func(_ context.Context, r policy.Request) (policy.AnswerRequest, error) {
+		got = &r
+		return policy.AnswerRequest{OK: true}, nil
+	}))
+	for _, tt := range []struct {
+		name string
+		ask  Request
+		want *policy.Request // nil: refused
+	}{
+		{"fresh", Request{Kind: "bootstrap-fresh"}, &policy.Request{Kind: policy.FreshStart}},
+		{"fresh with more", Request{Kind: "bootstrap-fresh", Why: "x"}, nil},
+		{"reboot", Request{Kind: "reboot", Why: "x"}, &policy.Request{Kind: policy.OrderReboot, Why: "x"}},
+		{"reboot without why", Request{Kind: "reboot"}, nil},
+		{"reboot of another", Request{Kind: "reboot", Why: "x", Instance: "i-b"}, nil},
+		{"a long why", Request{Kind: "reboot", Why: strings.Repeat("x", maxWhy+1)}, nil},
+		{"cancel", Request{Kind: "reboot-cancel"}, &policy.Request{Kind: policy.CancelReboot}},
+		{"acquire", Request{Kind: "lock-acquire", Why: "x"}, &policy.Request{Kind: policy.LockAcquire, Why: "x"}},
+		{"acquire without why", Request{Kind: "lock-acquire"}, nil},
+		{"release", Request{Kind: "lock-release", Instance: "i-b", Revision: 7}, &policy.Request{Kind: policy.LockRelease, Instance: "i-b", Revision: 7}},
+		{"release slots", Request{Kind: "lock-release", Slots: 7}, nil},
+		{"slots", Request{Kind: "lock-slots", Slots: 3}, &policy.Request{Kind: policy.LockSlots, Slots: 3}},
+		{"fleetlock", Request{Kind: "fleetlock-pre-reboot"}, nil},
+		{"unknown", Request{Kind: "reboot-everything"}, nil},
+	} {
+		got = nil
+		_, err := c.Submit(t.Context(), tt.ask)
+		if (err == nil) != (tt.want != nil) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if (got == nil) != (tt.want == nil) || got != nil && *got != *tt.want {
+			t.Errorf("%s: reached the loop as %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestLocks(t *testing.T) {
+	got, err := NewClient(serve(t, nil)).Locks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []peer.Lock{
+		{Group: "members", Slots: 1, Holders: []peer.Hold{{Instance: "i-a", Reason: "rebooting", Phase: "acting", Client: "c", Why: "update", Revision: 7}}},
+		{Group: "web", Slots: 3, Queue: []string{"i-b"}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 
 func TestRequestsAreStrict(t *testing.T) {
-	path := serve(t, func(context.Context, policy.RequestKind) (bool, string, error) {
+	path := serve(t, func(context.Context, policy.Request) (policy.AnswerRequest, error) {
 		t.Error("reached the loop")
-		return true, "", nil
+		return policy.AnswerRequest{OK: true}, nil
 	})
 	c := NewClient(path).http
 	for _, body := range []string{"", "{", `{"kind":"bootstrap-fresh","force":true}`, `{"kind":""}`, `{"kind":"` + strings.Repeat("x", maxRequest) + `"}`} {
@@ -179,7 +236,7 @@ func TestUnreachable(t *testing.T) {
 	if _, err := c.Status(t.Context()); !errors.Is(err, peer.ErrUnreachable) || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("status: %v", err)
 	}
-	if _, err := c.Submit(t.Context(), policy.FreshStart); !errors.Is(err, peer.ErrUnreachable) {
+	if _, err := c.Submit(t.Context(), Request{Kind: string(policy.FreshStart)}); !errors.Is(err, peer.ErrUnreachable) {
 		t.Errorf("submit: %v", err)
 	}
 }

@@ -2,6 +2,7 @@
 // a unix socket that only root can open.
 //
 //	GET  /v1/status     what the agent sees and decides (see agent/peer)
+//	GET  /v1/locks      the locks of all groups, read from etcd now
 //	POST /v1/requests   {"kind": "bootstrap-fresh"}: ask for something
 //
 // A request is no command. It becomes a fact of the next pass, and policy answers

@@ -41,7 +41,7 @@ func TestAuth(t *testing.T) {
 	_, err = root.AuthEnable(ctx)
 	must(t, err)
 
-	must(t, good.TakeSlot(ctx, policy.HoldLeaving, 1, cluster))
+	must(t, good.TakeSlot(ctx, granted(policy.HoldLeaving, 1, cluster)))
 	must(t, good.ReleaseHold(ctx, 0, lockOf(t, good).Holders[0].Revision))
 	good.timing.renew = 500 * time.Millisecond
 	_, stop := queued(t, good, policy.HoldLeaving)
@@ -201,7 +201,7 @@ func TestAuthRights(t *testing.T) {
 		t.Errorf("probe: %+v, %v", h, err)
 	}
 	cluster := clusterID(t, limited)
-	must(t, limited.TakeSlot(ctx, policy.HoldLeaving, 1, cluster))
+	must(t, limited.TakeSlot(ctx, granted(policy.HoldLeaving, 1, cluster)))
 	must(t, limited.ReleaseHold(ctx, 0, lockOf(t, limited).Holders[0].Revision))
 	_, stop := queued(t, limited, policy.HoldLeaving)
 	must(t, stop())

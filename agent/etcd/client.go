@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/quorumd/quorumd/agent/certs"
 	"github.com/quorumd/quorumd/agent/policy"
 )
@@ -19,14 +21,20 @@ import (
 type Config struct {
 	// Cluster is part of every key: /quorumd/<Cluster>/.
 	Cluster string
+	// Group is the lock's group that this node belongs to; empty: policy.MembersGroup.
+	Group string
 	// Self is this node. Its ClientURL is the endpoint asked last.
 	Self policy.Self
 	// TLS, for https endpoints; nil: the system's certificate authorities.
 	TLS *certs.Set
+	// PeerTLS, for https peer URLs: etcd's own certificate among its peers.
+	PeerTLS *certs.Set
 	// Username and PasswordFile are for clusters with etcd's auth switched on.
 	Username, PasswordFile string
 	// DialContext makes connections; nil: plain TCP, never through a proxy.
 	DialContext func(ctx context.Context, addr string) (net.Conn, error)
+	// DialOptions are added to every connection's: to count calls, say.
+	DialOptions []grpc.DialOption
 	// Log gets what no caller is told (a queue place that was lost); nil: nothing.
 	Log *slog.Logger
 }
@@ -39,6 +47,8 @@ type timing struct {
 	idle    time.Duration // a connection that nobody names or uses is kept this long
 	ttl     time.Duration // of the lease under the places in the queues
 	renew   time.Duration // between renewals of that lease
+	look    time.Duration // a waiter looks at the lock this often, whatever its watch says
+	share   time.Duration // who was woken looks at the lock this soon; then the waiter need not
 	retry   time.Duration // between attempts to get into the queue
 	leave   time.Duration // for leaving the queue, after the caller's context ended
 }
@@ -50,7 +60,9 @@ func defaultTiming() timing {
 		stagger: 300 * time.Millisecond,
 		idle:    time.Minute,
 		ttl:     60 * time.Second, // an etcd election and a restart of the agent fit in
-		renew:   15 * time.Second,
+		renew:   20 * time.Second,
+		look:    5 * time.Minute,
+		share:   500 * time.Millisecond,
 		retry:   time.Second,
 		leave:   5 * time.Second,
 	}
@@ -62,6 +74,12 @@ type Client struct {
 	timing   timing
 	password *password // nil without a user name
 	lease    lease
+
+	// What is known of the lock; see standing.go.
+	known    sync.Mutex
+	seen     *lockView     // by the last look
+	news     chan struct{} // closed by the next
+	standing standings
 
 	mu     sync.Mutex
 	closed bool
@@ -75,6 +93,12 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Cluster == "" || strings.Contains(cfg.Cluster, "/") {
 		return nil, errors.New("cluster name is empty or contains a slash")
 	}
+	if cfg.Group == "" {
+		cfg.Group = policy.MembersGroup
+	}
+	if strings.Contains(cfg.Group, "/") {
+		return nil, errors.New("the lock's group contains a slash")
+	}
 	if cfg.Self.Instance == "" || strings.Contains(string(cfg.Self.Instance), "/") {
 		return nil, errors.New("instance id is empty or contains a slash")
 	}
@@ -84,7 +108,12 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{cfg: cfg, timing: defaultTiming(), pool: map[string]*endpoint{}}
+	timing := defaultTiming()
+	if cfg.Group != policy.MembersGroup {
+		// Thousands may wait here, and every renewal is work for etcd's leader.
+		timing.ttl, timing.renew = 2*timing.ttl, 2*timing.renew
+	}
+	c := &Client{cfg: cfg, timing: timing, pool: map[string]*endpoint{}, news: make(chan struct{})}
 	if cfg.Username != "" {
 		c.password = &password{file: certs.NewSecret(cfg.PasswordFile)}
 	}

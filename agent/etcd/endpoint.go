@@ -70,6 +70,7 @@ func (c *Client) dial(rawURL string) (*endpoint, error) {
 		}),
 		grpc.WithChainUnaryInterceptor(failFast),
 	)
+	opts = append(opts, c.cfg.DialOptions...)
 	if c.password != nil {
 		e.login = &login{user: c.cfg.Username, password: c.password, elsewhere: func(ctx context.Context) (string, error) {
 			return c.tokenFromOthers(ctx, rawURL)

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -16,6 +17,9 @@ var (
 	ErrNotHead = errors.New("not at the head of the queue")
 	// ErrSlotTaken: another instance holds the slot.
 	ErrSlotTaken = errors.New("the slot is taken")
+	// ErrTurnPassed: somebody took a slot since what was seen, so what was checked
+	// then may no longer be so.
+	ErrTurnPassed = errors.New("a slot was taken since")
 	// ErrVotes: a removal was decided about a learner, which votes by now.
 	ErrVotes = errors.New("the member votes by now")
 	// ErrHoldChanged: the hold is no longer at the revision that was seen.
@@ -31,6 +35,14 @@ type CannotTellError struct{ Err error }
 
 func (e *CannotTellError) Error() string { return e.Err.Error() }
 func (e *CannotTellError) Unwrap() error { return e.Err }
+
+// lateError is a refusal before which another try may have succeeded.
+type lateError struct{ err error }
+
+func (e *lateError) Error() string {
+	return "an earlier try got no answer and may have succeeded; since then: " + e.err.Error()
+}
+func (e *lateError) Unwrap() error { return e.err }
 
 // ErrClass says what an error proves.
 type ErrClass string
@@ -57,7 +69,10 @@ func Classify(err error) ErrClass {
 	}
 	var cannot *CannotTellError
 	var attempts *attemptsError
+	var late *lateError
 	switch {
+	case errors.As(err, &late):
+		return NoAnswer
 	case errors.As(err, &attempts):
 		class := Refused
 		for _, e := range attempts.errs {
@@ -71,7 +86,7 @@ func Classify(err error) ErrClass {
 		return class
 	case errors.As(err, &cannot):
 		return CannotTell
-	case errors.Is(err, ErrNotHead), errors.Is(err, ErrSlotTaken), errors.Is(err, ErrHoldChanged), errors.Is(err, ErrVotes), errors.Is(err, errRefused):
+	case errors.Is(err, ErrNotHead), errors.Is(err, ErrSlotTaken), errors.Is(err, ErrHoldChanged), errors.Is(err, ErrTurnPassed), errors.Is(err, ErrVotes), errors.Is(err, errRefused):
 		return Refused
 	case errors.Is(err, errNoEndpoints), errors.Is(err, errSkipped), errors.Is(err, errClosed), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return NoAnswer
@@ -115,6 +130,31 @@ func classifyCall(err error) ErrClass {
 	return Refused
 }
 
+// mayHaveArrived reports whether a write that ended with this error may be applied, or
+// may be yet. What etcd refused is not; nor is what there was no connection for.
+func mayHaveArrived(err error) bool {
+	if err == nil || notSent(err) {
+		return false
+	}
+	var answer rpctypes.EtcdError
+	return !errors.As(err, &answer) || Classify(err) == NoAnswer
+}
+
+// notSent reports whether a call cannot have reached anybody, because no connection
+// could be made to send it on. gRPC hands on only the text, and has "connection error"
+// also in that of a call which was under way when its connection broke.
+func notSent(err error) bool {
+	if status.Code(err) != codes.Unavailable {
+		return false
+	}
+	for _, text := range []string{"transport: Error while dialing: ", "transport: authentication handshake failed: ", "error reading server preface: "} {
+		if strings.Contains(err.Error(), `connection error: desc = "`+text) {
+			return true
+		}
+	}
+	return false
+}
+
 // handshakeFailed reports whether a connection was made, but TLS or HTTP/2 was
 // not agreed on. gRPC hands on only the text. A peer that hangs in the handshake
 // is no such case. One that closes it is: that is how TLS and plain HTTP meet,
@@ -124,7 +164,9 @@ func handshakeFailed(text string) bool {
 	if strings.Contains(text, "x509: ") || strings.Contains(text, "tls: ") {
 		return true
 	}
-	if strings.Contains(text, "deadline exceeded") || strings.Contains(text, "timeout") {
+	// A connection that we closed ourselves, tired of waiting for the other side's preface,
+	// is a time-out as well.
+	if strings.Contains(text, "deadline exceeded") || strings.Contains(text, "timeout") || strings.Contains(text, net.ErrClosed.Error()) {
 		return false
 	}
 	return strings.Contains(text, "handshake failed") || strings.Contains(text, "error reading server preface")

@@ -3,236 +3,113 @@ package etcd
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/quorumd/quorumd/agent/policy"
 )
 
-// slots is how many may hold the lock of the group members at once: never more
-// than one etcd member is disrupted, so it is no setting.
-const slots = 1
+// keys is the prefix of one group's keys.
+type keys string
 
-func (c *Client) lockPrefix() string { return c.prefix() + "lock/members/" }
-func (c *Client) slotsKey() string   { return c.lockPrefix() + "slots" }
-func (c *Client) holdersPrefix() string {
-	return c.lockPrefix() + "holders/"
-}
-func (c *Client) holderKey(slot int) string { return c.holdersPrefix() + strconv.Itoa(slot) }
+func (c *Client) locksPrefix() string      { return c.prefix() + "lock/" }
+func (c *Client) keys() keys               { return c.keysOf(c.cfg.Group) }
+func (c *Client) keysOf(group string) keys { return keys(c.locksPrefix() + group + "/") }
 
-// queuePrefix gives the queue for a reason.
-func (c *Client) queuePrefix(reason policy.HoldReason) string {
+func (k keys) slots() string          { return string(k) + "slots" }
+func (k keys) turn() string           { return string(k) + "turn" }
+func (k keys) holders() string        { return string(k) + "holders/" }
+func (k keys) holder(slot int) string { return k.holders() + strconv.Itoa(slot) }
+func (k keys) line(l line) string     { return string(k) + string(l) + "/" }
+func (k keys) tails() string          { return string(k) + "tail/" }
+func (k keys) tail(l line) string     { return k.tails() + string(l) }
+
+func (k keys) place(l line, id policy.InstanceID) string { return k.line(l) + string(id) }
+
+// line is one of the two queues.
+type line string
+
+const (
+	leavingLine line = "leaving" // goes ahead of the other
+	queueLine   line = "queue"
+)
+
+var lines = [...]line{leavingLine, queueLine}
+
+func lineOf(reason policy.HoldReason) line {
 	if reason == policy.HoldLeaving {
-		return c.lockPrefix() + "leaving/"
+		return leavingLine
 	}
-	return c.lockPrefix() + "queue/"
+	return queueLine
 }
 
-func (c *Client) queueKey(reason policy.HoldReason) string {
-	return c.queuePrefix(reason) + string(c.cfg.Self.Instance)
-}
+// listed is how many places of a line are listed at most. The members' lock, which
+// has few, is thereby always seen whole; so are those who leave.
+const listed = 64
 
-// wireVersion is the version of the values below. Fields may be added to it;
-// a change that an older agent must not misread raises it.
-const wireVersion = 1
+// lists reports whether a look lists a line's places. etcd counts through every
+// key of a prefix, also those deleted and not compacted yet, whatever the limit is:
+// in a group of thousands that is too much to ask each time.
+func (c *Client) lists(l line) bool { return l == leavingLine || c.cfg.Group == policy.MembersGroup }
 
-// wireHold is the value of a holder's key. Ids are in hexadecimal, as etcd's own
-// tools print them.
-type wireHold struct {
-	Version  int       `json:"version"`
-	Instance string    `json:"instance"`
-	Machine  string    `json:"machine,omitempty"`
-	Boot     string    `json:"boot"`
-	Member   string    `json:"member"`
-	Cluster  string    `json:"cluster"`
-	Reason   string    `json:"reason"`
-	Phase    string    `json:"phase"`
-	Since    time.Time `json:"since"`
-}
-
-// wireWaiter is the value of a place in a queue; the order is in its revision.
-type wireWaiter struct {
-	Version  int       `json:"version"`
-	Instance string    `json:"instance"`
-	Boot     string    `json:"boot"`
-	Reason   string    `json:"reason"`
-	Since    time.Time `json:"since"`
-}
-
-func encodeHold(h policy.Hold) string {
-	return encode(wireHold{
-		Version: wireVersion, Instance: string(h.Instance), Machine: h.Machine, Boot: h.Boot,
-		Member: h.Member.String(), Cluster: h.Cluster.String(),
-		Reason: string(h.Reason), Phase: string(h.Phase), Since: h.Since.UTC(),
-	})
-}
-
-func encode(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // structs of strings and times
-	}
-	return string(b)
-}
-
-func decodeHold(b []byte) (policy.Hold, error) {
-	var w wireHold
-	if err := json.Unmarshal(b, &w); err != nil {
-		return policy.Hold{}, err
-	}
-	if err := checkVersion(w.Version); err != nil {
-		return policy.Hold{}, err
-	}
-	if w.Instance == "" {
-		return policy.Hold{}, fmt.Errorf("no instance")
-	}
-	phase := policy.HoldPhase(w.Phase)
-	if phase != policy.Granted && phase != policy.Acting {
-		return policy.Hold{}, fmt.Errorf("unknown phase %q", w.Phase)
-	}
-	member, err := parseID(w.Member)
-	if err != nil {
-		return policy.Hold{}, fmt.Errorf("member: %w", err)
-	}
-	cluster, err := parseID(w.Cluster)
-	if err != nil {
-		return policy.Hold{}, fmt.Errorf("cluster: %w", err)
-	}
-	return policy.Hold{
-		Instance: policy.InstanceID(w.Instance), Machine: w.Machine, Boot: w.Boot,
-		Member: policy.MemberID(member), Cluster: policy.ClusterID(cluster),
-		Reason: policy.HoldReason(w.Reason), Phase: phase, Since: w.Since,
-	}, nil
-}
-
-func parseID(s string) (uint64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	return strconv.ParseUint(s, 16, 64)
-}
-
-func checkVersion(v int) error {
-	switch {
-	case v < 1:
-		return fmt.Errorf("no version")
-	case v > wireVersion:
-		return fmt.Errorf("version %d is of a newer quorumd", v)
-	}
-	return nil
-}
-
-// MalformedKeyError is a key below the lock whose value this quorumd does not
-// understand. Nobody can know then who holds the lock, so nothing is done until
-// an operator has looked at the key.
-type MalformedKeyError struct {
-	Key string
-	Err error
-}
-
-func (e *MalformedKeyError) Error() string { return fmt.Sprintf("key %s: %v", e.Key, e.Err) }
-func (e *MalformedKeyError) Unwrap() error { return e.Err }
-
-// lockView is one read of the lock, with what the transactions compare.
+// lockView is one read of the lock, with what the transactions compare. It is not
+// changed once it was read.
 type lockView struct {
-	cluster policy.ClusterID
-	rev     int64
-	holds   []hold
-	leaving []place
-	queue   []place
+	cluster  policy.ClusterID
+	rev      int64
+	slots    int
+	slotsMod int64
+	turn     int64
+	holds    []hold
+	leaving  lineView
+	queue    lineView
 }
 
 type hold struct {
 	policy.Hold
 	created int64
+	from    int64 // the revision at which MarkActing found it
 }
 
-// place is one place in a queue.
+// lineView is what was seen of a queue.
+type lineView struct {
+	tail   int64             // revision of the place that was made last; 0: nobody waits
+	last   policy.InstanceID // whose that was
+	all    bool              // places has every place
+	places []place           // in the order of creation
+	own    place             // zero: none
+	// Of an own place that waits: nobody waits ahead of it, or who does directly.
+	head  bool
+	ahead place
+	// orphan is a place ahead that is left of a hold which no longer is.
+	orphan place
+}
+
+// place is one place in a queue: of one who waits, with a lease, or of one who got
+// a slot from it, without.
 type place struct {
-	policy.Waiter
-	key   string
-	mod   int64
-	lease clientv3.LeaseID
+	instance policy.InstanceID
+	created  int64
+	mod      int64
+	lease    clientv3.LeaseID
 }
 
-// Lock reads the disruption lock, linearizably.
-func (c *Client) Lock(ctx context.Context) (policy.Lock, error) {
-	v, _, err := read(ctx, c, c.readLock)
-	if err != nil {
-		return policy.Lock{}, fmt.Errorf("read lock: %w", err)
-	}
-	l := policy.Lock{Revision: v.rev, Slots: slots}
-	for _, h := range v.holds {
-		l.Holders = append(l.Holders, h.Hold)
-	}
-	for _, p := range v.leaving {
-		l.Leaving = append(l.Leaving, p.Waiter)
-	}
-	for _, p := range v.queue {
-		l.Queue = append(l.Queue, p.Waiter)
-	}
-	return l, nil
-}
+func (p place) waits() bool { return p.lease != clientv3.NoLease }
 
-func (c *Client) readLock(ctx context.Context, e *endpoint) (lockView, error) {
-	resp, err := e.cl.Get(ctx, c.lockPrefix(), clientv3.WithPrefix())
-	if err != nil {
-		return lockView{}, err
+func (v *lockView) line(l line) *lineView {
+	if l == leavingLine {
+		return &v.leaving
 	}
-	v := lockView{cluster: policy.ClusterID(resp.Header.ClusterId), rev: resp.Header.Revision}
-	for _, kv := range resp.Kvs {
-		key := string(kv.Key)
-		kind, name, _ := strings.Cut(strings.TrimPrefix(key, c.lockPrefix()), "/")
-		switch kind {
-		case "holders":
-			slot, err := strconv.Atoi(name)
-			if err != nil || slot < 0 {
-				return lockView{}, &MalformedKeyError{key, fmt.Errorf("slot %q is no number", name)}
-			}
-			h, err := decodeHold(kv.Value)
-			if err != nil {
-				return lockView{}, &MalformedKeyError{key, err}
-			}
-			h.Slot, h.Revision = slot, kv.ModRevision
-			v.holds = append(v.holds, hold{h, kv.CreateRevision})
-		case "leaving", "queue":
-			var w wireWaiter
-			err := json.Unmarshal(kv.Value, &w)
-			if err == nil {
-				err = checkVersion(w.Version)
-			}
-			if err == nil && (name == "" || w.Instance != name) {
-				err = fmt.Errorf("instance %q is not the key's", w.Instance)
-			}
-			if err != nil {
-				return lockView{}, &MalformedKeyError{key, err}
-			}
-			p := place{
-				Waiter: policy.Waiter{Instance: policy.InstanceID(name), Revision: kv.CreateRevision},
-				key:    key, mod: kv.ModRevision, lease: clientv3.LeaseID(kv.Lease),
-			}
-			if kind == "leaving" {
-				v.leaving = append(v.leaving, p)
-			} else {
-				v.queue = append(v.queue, p)
-			}
-		}
-	}
-	slices.SortFunc(v.holds, func(a, b hold) int { return cmp.Compare(a.Slot, b.Slot) })
-	fifo := func(a, b place) int { return cmp.Compare(a.Revision, b.Revision) }
-	slices.SortFunc(v.leaving, fifo)
-	slices.SortFunc(v.queue, fifo)
-	return v, nil
+	return &v.queue
 }
 
 // holdOf gives an instance's hold.
-func (v lockView) holdOf(id policy.InstanceID) (hold, bool) {
+func (v *lockView) holdOf(id policy.InstanceID) (hold, bool) {
 	for _, h := range v.holds {
 		if h.Instance == id {
 			return h, true
@@ -241,7 +118,247 @@ func (v lockView) holdOf(id policy.InstanceID) (hold, bool) {
 	return hold{}, false
 }
 
-// own gives the index of an instance's place, -1 for none.
-func own(places []place, id policy.InstanceID) int {
-	return slices.IndexFunc(places, func(p place) bool { return p.Instance == id })
+// empty reports whether nobody waits in a line, for as long as its tail stays.
+func (v *lineView) empty() bool {
+	return v.tail == 0 || v.all && !slices.ContainsFunc(v.places, place.waits)
+}
+
+// waiters gives those that wait: all, where they are listed; else this instance
+// and who is directly ahead, or who came last.
+func (v *lineView) waiters() (ws []policy.Waiter) {
+	add := func(id policy.InstanceID, created int64) {
+		ws = append(ws, policy.Waiter{Instance: id, Revision: created})
+	}
+	switch {
+	case v.all:
+		for _, p := range v.places {
+			if p.waits() {
+				add(p.instance, p.created)
+			}
+		}
+	case v.own.waits():
+		if !v.head {
+			add(v.ahead.instance, v.ahead.created)
+		}
+		add(v.own.instance, v.own.created)
+	case v.tail != 0:
+		add(v.last, v.tail)
+	}
+	return ws
+}
+
+func (v *lockView) lock(group string) policy.Lock {
+	l := policy.Lock{
+		Group: group, Revision: v.rev, Slots: v.slots, Turn: v.turn,
+		Leaving: v.leaving.waiters(), Queue: v.queue.waiters(),
+	}
+	for _, h := range v.holds {
+		l.Holders = append(l.Holders, h.Hold)
+	}
+	return l
+}
+
+// Lock reads the disruption lock of this node's group, linearizably. What it costs
+// does not grow with the number of those who wait: in a workers' group, Queue has
+// only this instance and who is directly ahead of it, or whoever came last if this
+// instance does not queue. (He may be gone again; to queue finds out.) Holders are
+// always complete, and Leaving and the members' Queue up to 64 places.
+func (c *Client) Lock(ctx context.Context) (policy.Lock, error) {
+	v, _, err := read(ctx, c, c.look)
+	if err != nil {
+		return policy.Lock{}, fmt.Errorf("read lock: %w", err)
+	}
+	return v.lock(c.cfg.Group), nil
+}
+
+// Seen gives the lock as the last call of this client left it, without asking; the
+// zero Lock before the first. It may be out of date: of use to who rests only on
+// this client's own last write, or on what a transaction compares again.
+func (c *Client) Seen() policy.Lock {
+	v := c.seenView()
+	if v == nil {
+		return policy.Lock{}
+	}
+	return v.lock(c.cfg.Group)
+}
+
+// Locks reads the locks of all groups, complete, sorted by name. It is for people:
+// it costs as much as there are waiters.
+func (c *Client) Locks(ctx context.Context) ([]policy.Lock, error) {
+	locks, _, err := read(ctx, c, c.lookAll)
+	if err != nil {
+		return nil, fmt.Errorf("read locks: %w", err)
+	}
+	return locks, nil
+}
+
+func (c *Client) lookAll(ctx context.Context, e *endpoint) ([]policy.Lock, error) {
+	views := map[string]*lockView{}
+	var rev int64
+	from, end := c.locksPrefix(), clientv3.GetPrefixRangeEnd(c.locksPrefix())
+	for more := true; more; {
+		resp, err := e.cl.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(1000), clientv3.WithRev(rev))
+		if err != nil {
+			return nil, err
+		}
+		rev, more = resp.Header.Revision, resp.More
+		for _, kv := range resp.Kvs {
+			from = string(kv.Key) + "\x00"
+			group, _, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), c.locksPrefix()), "/")
+			v := views[group]
+			if v == nil {
+				v = newView(resp.Header.ClusterId, rev)
+				v.leaving.all, v.queue.all = true, true
+				views[group] = v
+			}
+			if err := v.add(c.keysOf(group), group, kv); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var locks []policy.Lock
+	for group, v := range views {
+		v.sort()
+		locks = append(locks, v.lock(group))
+	}
+	slices.SortFunc(locks, func(a, b policy.Lock) int { return cmp.Compare(a.Group, b.Group) })
+	return locks, nil
+}
+
+// look reads the lock in one transaction; in two when it has to find out who is
+// ahead of this instance.
+func (c *Client) look(ctx context.Context, e *endpoint) (*lockView, error) {
+	known := c.standings()
+	resp, err := e.cl.Txn(ctx).Then(c.lookOps(known)...).Commit()
+	if err != nil {
+		return nil, err
+	}
+	v, err := c.parse(resp, 0)
+	if err != nil {
+		return nil, err
+	}
+	return v, c.found(ctx, e, v, known)
+}
+
+// lookOps are the reads of a look.
+func (c *Client) lookOps(known standings) []clientv3.Op {
+	k, self := c.keys(), c.cfg.Self.Instance
+	ops := []clientv3.Op{
+		clientv3.OpGet(k.holders(), clientv3.WithPrefix()),
+		clientv3.OpGet(k.turn()),
+		clientv3.OpGet(k.tails(), clientv3.WithPrefix()),
+	}
+	if c.cfg.Group != policy.MembersGroup {
+		ops = append(ops, clientv3.OpGet(k.slots()))
+	}
+	for i, l := range lines {
+		if c.lists(l) {
+			ops = append(ops, clientv3.OpGet(k.line(l), clientv3.WithPrefix(), clientv3.WithLimit(listed)))
+		}
+		ops = append(ops, clientv3.OpGet(k.place(l, self)))
+		if st := known[i]; st.created != 0 && !st.head {
+			ops = append(ops, clientv3.OpGet(k.place(l, st.ahead)))
+		}
+	}
+	return ops
+}
+
+// parse reads the answers to lookOps, which are those from index skip on.
+func (c *Client) parse(resp *clientv3.TxnResponse, skip int) (*lockView, error) {
+	v := newView(resp.Header.ClusterId, resp.Header.Revision)
+	k := c.keys()
+	// Lines that are listed are there in whole unless there was more.
+	v.leaving.all, v.queue.all = c.lists(leavingLine), c.lists(queueLine)
+	for _, r := range resp.Responses[skip:] {
+		got := r.GetResponseRange()
+		if got == nil {
+			continue // an operation's of the caller behind the look
+		}
+		for _, kv := range got.Kvs {
+			if err := v.add(k, c.cfg.Group, kv); err != nil {
+				return nil, err
+			}
+		}
+		if got.More {
+			l := queueLine
+			if strings.HasPrefix(string(got.Kvs[0].Key), k.line(leavingLine)) {
+				l = leavingLine
+			}
+			v.line(l).all = false
+		}
+	}
+	v.sort()
+	for _, l := range lines {
+		lv := v.line(l)
+		if i := slices.IndexFunc(lv.places, func(p place) bool { return p.instance == c.cfg.Self.Instance }); i >= 0 {
+			lv.own = lv.places[i]
+		}
+	}
+	return v, nil
+}
+
+func newView(cluster uint64, rev int64) *lockView {
+	return &lockView{cluster: policy.ClusterID(cluster), rev: rev, slots: 1}
+}
+
+// add takes one key into the view. Keys that it does not know are nobody's business.
+func (v *lockView) add(k keys, group string, kv *mvccpb.KeyValue) error {
+	key := string(kv.Key)
+	kind, name, _ := strings.Cut(strings.TrimPrefix(key, string(k)), "/")
+	var err error
+	switch {
+	case kind == "slots" && group != policy.MembersGroup: // never more than one member is disrupted
+		v.slots, err = decodeSlots(kv.Value)
+		v.slotsMod = kv.ModRevision
+	case kind == "turn":
+		v.turn = kv.ModRevision
+	case kind == "holders":
+		err = v.addHold(name, kv)
+	case kind == "tail" && (name == string(leavingLine) || name == string(queueLine)):
+		lv := v.line(line(name))
+		lv.tail = kv.ModRevision
+		lv.last, err = decodeWaiter(kv.Value)
+	case kind == string(leavingLine), kind == string(queueLine):
+		err = v.line(line(kind)).addPlace(name, kv)
+	}
+	if err != nil {
+		return &MalformedKeyError{key, err}
+	}
+	return nil
+}
+
+func (v *lockView) addHold(name string, kv *mvccpb.KeyValue) error {
+	slot, err := strconv.Atoi(name)
+	if err != nil || slot < 0 {
+		return fmt.Errorf("slot %q is no number", name)
+	}
+	h, from, err := decodeHold(kv.Value)
+	if err != nil {
+		return err
+	}
+	h.Slot, h.Revision = slot, kv.ModRevision
+	v.holds = append(v.holds, hold{h, kv.CreateRevision, from})
+	return nil
+}
+
+func (v *lineView) addPlace(name string, kv *mvccpb.KeyValue) error {
+	id, err := decodeWaiter(kv.Value)
+	if err != nil {
+		return err
+	}
+	if string(id) != name {
+		return fmt.Errorf("instance %q is not the key's", id)
+	}
+	p := place{instance: id, created: kv.CreateRevision, mod: kv.ModRevision, lease: clientv3.LeaseID(kv.Lease)}
+	if !slices.Contains(v.places, p) { // a look asks for some keys twice
+		v.places = append(v.places, p)
+	}
+	return nil
+}
+
+func (v *lockView) sort() {
+	slices.SortFunc(v.holds, func(a, b hold) int { return cmp.Compare(a.Slot, b.Slot) })
+	for _, l := range lines {
+		slices.SortFunc(v.line(l).places, func(a, b place) int { return cmp.Compare(a.created, b.created) })
+	}
 }

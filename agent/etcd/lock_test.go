@@ -18,29 +18,41 @@ import (
 	"github.com/quorumd/quorumd/test/etcdproc"
 )
 
-const rebooting = policy.HoldReason("reboot")
+const rebooting = policy.HoldRebooting
 
-// The lock's rules share one cluster, each under a cluster name of its own.
+// The lock's rules share one cluster, each under a cluster name of its own. They are
+// the same for members, whose queue is listed, and for workers, whose is not.
 func TestLock(t *testing.T) {
 	t.Parallel()
 	cl := etcdproc.Start(t, abc, etcdproc.Options{})
 	for name, f := range map[string]func(*testing.T, *lockTest){
 		"lifeOfAHold": testLifeOfAHold, "repeats": testRepeats, "comparisons": testComparisons,
-		"placeComparisons": testPlaceComparisons,
-		"race":             testRace, "fifo": testFIFO, "leavingFirst": testLeavingFirst,
+		"placeComparisons": testPlaceComparisons, "atOnce": testAtOnce,
+		"race": testRace, "fifo": testFIFO, "leavingFirst": testLeavingFirst, "givenUp": testGivenUp,
 		"leaseLoss": testLeaseLoss, "takeover": testTakeover, "malformed": testMalformed,
-		"watcherLost": testRenewal,
+		"watcherLost": testRenewal, "slots": testSlots, "groups": testGroups,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f(t, &lockTest{cl: cl, name: name, admin: admin(t, cl.Member("i-a"))})
-		})
+		for _, group := range []string{policy.MembersGroup, "web"} {
+			t.Run(name+"/"+group, func(t *testing.T) {
+				t.Parallel()
+				f(t, &lockTest{cl: cl, name: name + "." + group, group: group, admin: admin(t, cl.Member("i-a"))})
+			})
+		}
 	}
 }
+
+// granted is what mostly is asked for.
+func granted(reason policy.HoldReason, m policy.MemberID, c policy.ClusterID) policy.Take {
+	return policy.Take{Reason: reason, Phase: policy.Granted, Member: m, Cluster: c}
+}
+
+// at is the same for a hold of one's own that is at a revision.
+func at(revision int64, t policy.Take) policy.Take { t.Revision = revision; return t }
 
 type lockTest struct {
 	cl    *etcdproc.Cluster
 	name  string
+	group string
 	admin *clientv3.Client
 }
 
@@ -48,7 +60,7 @@ type lockTest struct {
 func (lt *lockTest) client(t *testing.T, instance string) *Client {
 	t.Helper()
 	return clientOf(t, lt.cl.Member("i-a"), lt.cl.ClientURLs(), func(c *Config) {
-		c.Cluster = lt.name
+		c.Cluster, c.Group = lt.name, lt.group
 		c.Self.Instance = policy.InstanceID(instance)
 		c.Self.Boot = "boot-of-" + instance
 	})
@@ -98,10 +110,10 @@ func queued(t *testing.T, c *Client, reason policy.HoldReason) (*atomic.Int32, f
 func testLifeOfAHold(t *testing.T, lt *lockTest) {
 	a, b := lt.client(t, "i-a"), lt.client(t, "i-b")
 	ctx, cluster := soon(t), clusterID(t, a)
-	if d := cmp.Diff(policy.Lock{Slots: 1}, lockOf(t, a), cmpopts.IgnoreFields(policy.Lock{}, "Revision")); d != "" {
+	if d := cmp.Diff(policy.Lock{Group: lt.group, Slots: 1}, lockOf(t, a), cmpopts.IgnoreFields(policy.Lock{}, "Revision")); d != "" {
 		t.Errorf("empty lock (-want +got):\n%s", d)
 	}
-	must(t, a.TakeSlot(ctx, policy.HoldLeaving, 0xfedcba9876543210, cluster))
+	must(t, a.TakeSlot(ctx, granted(policy.HoldLeaving, 0xfedcba9876543210, cluster)))
 	l := lockOf(t, b)
 	want := policy.Hold{
 		Slot: 0, Instance: "i-a", Machine: "machine-of-i-a", Boot: "boot-of-i-a",
@@ -114,7 +126,7 @@ func testLifeOfAHold(t *testing.T, lt *lockTest) {
 	if time.Since(l.Holders[0].Since) > time.Minute {
 		t.Errorf("since %s", l.Holders[0].Since)
 	}
-	if err := b.TakeSlot(ctx, policy.HoldLeaving, 2, cluster); !errors.Is(err, ErrSlotTaken) || Classify(err) != Refused {
+	if err := b.TakeSlot(ctx, granted(policy.HoldLeaving, 2, cluster)); !errors.Is(err, ErrSlotTaken) || Classify(err) != Refused {
 		t.Errorf("taken slot: %v", err)
 	}
 	granted := l.Holders[0].Revision
@@ -140,9 +152,9 @@ func testLifeOfAHold(t *testing.T, lt *lockTest) {
 func testRepeats(t *testing.T, lt *lockTest) {
 	a, b := lt.client(t, "i-a"), lt.client(t, "i-b")
 	ctx, cluster := soon(t), clusterID(t, a)
-	must(t, a.TakeSlot(ctx, rebooting, 1, cluster))
+	must(t, a.TakeSlot(ctx, granted(rebooting, 1, cluster)))
 	rev := lockOf(t, a).Holders[0].Revision
-	must(t, a.TakeSlot(ctx, rebooting, 1, cluster))
+	must(t, a.TakeSlot(ctx, granted(rebooting, 1, cluster)))
 	if got := lockOf(t, a).Holders[0].Revision; got != rev {
 		t.Errorf("repeated take moved the revision from %d to %d", rev, got)
 	}
@@ -152,7 +164,14 @@ func testRepeats(t *testing.T, lt *lockTest) {
 		t.Errorf("mark at a revision before the hold: %v", err)
 	}
 	// A second reason changes the hold in place.
-	must(t, a.TakeSlot(ctx, policy.HoldLeaving, 1, cluster))
+	acting := lockOf(t, a).Holders[0].Revision
+	for _, revision := range []int64{0, rev} {
+		if err := a.TakeSlot(ctx, at(revision, granted(policy.HoldLeaving, 1, cluster))); !errors.Is(err, ErrHoldChanged) || Classify(err) != Refused {
+			t.Errorf("second reason of a hold as it was at %d: %v", revision, err)
+		}
+	}
+	must(t, a.TakeSlot(ctx, at(acting, granted(policy.HoldLeaving, 1, cluster))))
+	must(t, a.TakeSlot(ctx, at(acting, granted(policy.HoldLeaving, 1, cluster))))
 	h := lockOf(t, a).Holders[0]
 	if h.Reason != policy.HoldLeaving || h.Phase != policy.Granted || h.Revision <= rev {
 		t.Errorf("second reason: %+v", h)
@@ -162,12 +181,15 @@ func testRepeats(t *testing.T, lt *lockTest) {
 	}
 	must(t, a.ReleaseHold(ctx, 0, h.Revision))
 	must(t, a.ReleaseHold(ctx, 0, h.Revision))
-	must(t, b.TakeSlot(ctx, rebooting, 2, cluster))
+	must(t, b.TakeSlot(ctx, granted(rebooting, 2, cluster)))
 	must(t, a.ReleaseHold(ctx, 0, h.Revision)) // b's: ours is gone, b's stays
 	if l := lockOf(t, a); len(l.Holders) != 1 || l.Holders[0].Instance != "i-b" {
 		t.Errorf("holders %+v, want i-b", l.Holders)
 	}
-	if err := a.TakeSlot(ctx, rebooting, 1, cluster+1); Classify(err) != Refused {
+	if err := a.TakeSlot(ctx, at(h.Revision, granted(rebooting, 1, cluster))); !errors.Is(err, ErrHoldChanged) {
+		t.Errorf("a hold that is gone became another: %v", err)
+	}
+	if err := a.TakeSlot(ctx, granted(rebooting, 1, cluster+1)); Classify(err) != Refused {
 		t.Errorf("take in another cluster: %v", err)
 	}
 }
@@ -177,45 +199,45 @@ func testRepeats(t *testing.T, lt *lockTest) {
 func testComparisons(t *testing.T, lt *lockTest) {
 	a, b := lt.client(t, "i-a"), lt.client(t, "i-b")
 	ctx, cluster := soon(t), clusterID(t, a)
-	take := func(c *Client, reason policy.HoldReason, seen lockView) bool {
+	take := func(c *Client, reason policy.HoldReason, seen *lockView) bool {
 		t.Helper()
-		ok, err := c.takeSeen(ctx, "", seen, policy.Hold{
+		s, err := c.planTake(seen, policy.Hold{
 			Instance: c.cfg.Self.Instance, Boot: c.cfg.Self.Boot, Cluster: cluster, Reason: reason, Phase: policy.Granted,
-		})
+		}, policy.Take{Revision: heldAt(seen, c)})
 		must(t, err)
-		return ok
-	}
-	look := func() lockView {
-		t.Helper()
-		v, _, err := read(ctx, a, a.readLock)
+		out, err := c.commit(ctx, "", s)
 		must(t, err)
-		return v
+		return out.ok
 	}
+	look := func(c *Client) *lockView { t.Helper(); return lookOf(t, c) }
 	free := func() {
 		t.Helper()
-		_, err := lt.admin.Delete(ctx, a.lockPrefix(), clientv3.WithPrefix())
+		_, err := lt.admin.Delete(ctx, string(a.keys()), clientv3.WithPrefix())
 		must(t, err)
+		for _, c := range []*Client{a, b} {
+			c.seen, c.standing = nil, standings{} // which no revision that went back has
+		}
 	}
-	queue := func(c *Client, reason policy.HoldReason) {
-		t.Helper()
-		_, err := lt.admin.Put(ctx, c.queueKey(reason), encode(wireWaiter{Version: 1, Instance: string(c.cfg.Self.Instance)}))
-		must(t, err)
-	}
+	queue := func(c *Client, reason policy.HoldReason) { t.Helper(); lt.queue(t, c, reason) }
 
-	seen := look()
-	must(t, a.TakeSlot(ctx, rebooting, 1, cluster))
+	seen := look(b)
+	must(t, a.TakeSlot(ctx, granted(rebooting, 1, cluster)))
 	if take(b, rebooting, seen) {
 		t.Error("slot taken although it was no longer empty")
 	}
+	must(t, a.ReleaseHold(ctx, 0, lockOf(t, a).Holders[0].Revision))
+	if take(b, rebooting, seen) {
+		t.Error("slot taken although somebody held it since it was seen free")
+	}
 	free()
-	seen = look()
+	seen = look(b)
 	queue(a, rebooting)
 	if take(b, rebooting, seen) {
 		t.Error("slot taken past a queue that was empty when seen")
 	}
 	free()
 	queue(b, rebooting)
-	seen = look()
+	seen = look(b)
 	free()
 	queue(a, rebooting)
 	queue(b, rebooting)
@@ -224,71 +246,117 @@ func testComparisons(t *testing.T, lt *lockTest) {
 	}
 	free()
 	queue(b, rebooting)
-	seen = look()
+	seen = look(b)
 	queue(a, policy.HoldLeaving)
 	if take(b, rebooting, seen) {
 		t.Error("slot taken for a reboot although somebody is leaving")
 	}
 	free()
-	seen = look()
 	queue(a, rebooting)
-	if !take(b, policy.HoldLeaving, seen) {
+	if !take(b, policy.HoldLeaving, look(b)) {
 		t.Error("slot not taken by who is leaving, ahead of the ordinary queue")
 	}
 
 	// Holds that were released meanwhile come back by no transaction.
-	seen = look()
+	seen = look(b)
 	free()
 	if take(b, rebooting, seen) {
 		t.Error("reason changed of a hold that was gone")
 	}
-	if ok, err := b.markSeen(ctx, "", seen, seen.holds[0].Revision); ok || err != nil {
-		t.Errorf("marked a hold that was gone: %v, %v", ok, err)
+	b.seen = seen
+	if err := b.MarkActing(ctx, seen.holds[0].Revision); !errors.Is(err, ErrHoldChanged) {
+		t.Errorf("marked a hold that was gone: %v", err)
+	}
+	if l := lockOf(t, b); len(l.Holders) != 0 {
+		t.Errorf("holders %+v", l.Holders)
 	}
 }
 
-// The same of the places in the queue: a place does not come back beside the
-// hold that its instance took meanwhile, and is not written over another's.
+func lookOf(t *testing.T, c *Client) *lockView {
+	t.Helper()
+	v, _, err := read(soon(t), c, c.look)
+	must(t, err)
+	return v
+}
+
+func heldAt(v *lockView, c *Client) int64 {
+	h, _ := v.holdOf(c.cfg.Self.Instance)
+	return h.Revision
+}
+
+// queue makes a place as an agent of another process would.
+func (lt *lockTest) queue(t *testing.T, c *Client, reason policy.HoldReason) {
+	t.Helper()
+	id, err := lt.admin.Grant(soon(t), 60)
+	must(t, err)
+	l, value := lineOf(reason), encode(wireWaiter{Version: 1, Instance: string(c.cfg.Self.Instance)})
+	_, err = lt.admin.Txn(soon(t)).Then(
+		clientv3.OpPut(c.keys().place(l, c.cfg.Self.Instance), value, clientv3.WithLease(id.ID)),
+		clientv3.OpPut(c.keys().tail(l), value)).Commit()
+	must(t, err)
+}
+
+// The same of the places in the queue: a place that was given up, or taken over by
+// who holds a slot by now, is not written to.
 func testPlaceComparisons(t *testing.T, lt *lockTest) {
 	a, b := lt.client(t, "i-a"), lt.client(t, "i-b")
 	ctx, cluster := soon(t), clusterID(t, a)
-	q := &queueing{c: a, reason: rebooting, key: a.queueKey(rebooting), poke: func() {}}
-	look := func() lockView {
+	q := &queueing{c: a, reason: rebooting, line: queueLine, key: a.keys().place(queueLine, "i-a"), poke: func() {}}
+	settle := func(seen *lockView) string {
 		t.Helper()
-		v, _, err := read(ctx, a, a.readLock)
+		s, absent, err := q.plan(ctx, "", seen)
 		must(t, err)
-		return v
-	}
-	settle := func(seen lockView) string {
-		t.Helper()
-		_, err := q.settle(ctx, "", seen)
+		if absent {
+			_, err = q.enqueue(ctx, "")
+		} else if !s.done {
+			_, err = a.commit(ctx, "", s)
+		}
 		must(t, err)
 		return waiters(lockOf(t, a).Queue)
 	}
-	free := look()
-	must(t, a.TakeSlot(ctx, rebooting, 1, cluster))
-	if got := settle(free); got != "" {
-		t.Errorf("queue %q beside one's own hold, taken when the slot was free", got)
+	lt.queue(t, a, rebooting) // by the agent before it restarted
+	before := lookOf(t, a)
+	must(t, a.TakeSlot(ctx, granted(rebooting, 1, cluster)))
+	if got := settle(before); got != "" {
+		t.Errorf("queue %q: a place came back beside one's own hold", got)
+	}
+	if own := lookOf(t, a).queue.own; own.mod == 0 || own.waits() {
+		t.Errorf("the holder's place is %+v", own)
 	}
 	must(t, a.ReleaseHold(ctx, 0, lockOf(t, a).Holders[0].Revision))
-	must(t, b.TakeSlot(ctx, rebooting, 1, cluster))
-	others := look()
-	must(t, b.ReleaseHold(ctx, 0, lockOf(t, b).Holders[0].Revision))
-	must(t, a.TakeSlot(ctx, rebooting, 1, cluster))
-	if got := settle(others); got != "" {
-		t.Errorf("queue %q beside one's own hold, taken when it was another's", got)
+	if got := settle(before); got != "" {
+		t.Errorf("queue %q: a place came back after the hold it was for", got)
 	}
-	must(t, a.ReleaseHold(ctx, 0, lockOf(t, a).Holders[0].Revision))
-
-	empty := look()
-	if got := settle(empty); got != "i-a" {
+	if got := settle(lookOf(t, a)); got != "i-a" {
 		t.Fatalf("queue %q", got)
 	}
-	before := look().queue[0].mod
-	settle(empty)
-	if after := look().queue[0].mod; after != before {
+	absent, mod := &lockView{}, lookOf(t, a).queue.own.mod
+	settle(absent)
+	if after := lookOf(t, a).queue.own.mod; after != mod {
 		t.Error("a place was written over by one who had not seen it")
 	}
+
+	// A holder does not queue: a place that he made nevertheless goes. And what is
+	// left of a hold that somebody deleted by hand goes too, also another's.
+	must(t, b.TakeSlot(ctx, granted(policy.HoldLeaving, 1, cluster)))
+	lt.queue(t, b, rebooting)
+	qb := &queueing{c: b, reason: rebooting, line: queueLine, key: b.keys().place(queueLine, "i-b"), poke: func() {}}
+	_, _, err := qb.settled(ctx)
+	must(t, err)
+	if got := waiters(lockOf(t, a).Queue); got != "i-a" {
+		t.Errorf("queue %q while i-b holds", got)
+	}
+	must(t, b.ReleaseHold(ctx, 0, lockOf(t, b).Holders[0].Revision))
+	must(t, a.TakeSlot(ctx, granted(rebooting, 1, cluster)))
+	_, err = lt.admin.Delete(ctx, a.keys().holder(0))
+	must(t, err)
+	lt.queue(t, b, rebooting)
+	_, _, err = qb.settled(ctx)
+	must(t, err)
+	if v := lookOf(t, b); len(v.queue.places) != 1 || !v.queue.head {
+		t.Errorf("places %+v", v.queue)
+	}
+	must(t, b.TakeSlot(ctx, granted(rebooting, 1, cluster)))
 }
 
 // Many at once: one gets it.
@@ -304,7 +372,7 @@ func testRace(t *testing.T, lt *lockTest) {
 		var wg sync.WaitGroup
 		for _, c := range clients {
 			wg.Go(func() {
-				switch err := c.TakeSlot(ctx, rebooting, 1, cluster); {
+				switch err := c.TakeSlot(ctx, granted(rebooting, 1, cluster)); {
 				case err == nil:
 					won.Add(1)
 				case !errors.Is(err, ErrSlotTaken) && !errors.Is(err, ErrNotHead):
@@ -323,20 +391,21 @@ func testRace(t *testing.T, lt *lockTest) {
 func testMalformed(t *testing.T, lt *lockTest) {
 	a := lt.client(t, "i-a")
 	ctx, cluster := soon(t), clusterID(t, a)
-	good := encodeHold(policy.Hold{Instance: "i-x", Phase: policy.Acting})
+	good, k := encodeHold(policy.Hold{Instance: "i-x", Phase: policy.Acting}, 0), a.keys()
 	for key, value := range map[string]string{
-		a.holderKey(0):                     `{"version":1`,
-		a.holdersPrefix() + "x":            good,
-		a.holdersPrefix() + "1":            strings.Replace(good, `"version":1`, `"version":2`, 1),
-		a.holdersPrefix() + "2":            strings.Replace(good, "acting", "asleep", 1),
-		a.holdersPrefix() + "3":            strings.Replace(good, `"member":"0"`, `"member":"xyz"`, 1),
-		a.queuePrefix(rebooting) + "i-y":   `{"version":1,"instance":"i-z"}`,
-		a.queuePrefix("leaving") + "i-y/z": `null`,
+		k.holder(0):                 `{"version":1`,
+		k.holders() + "x":           good,
+		k.holders() + "1":           strings.Replace(good, `"version":1`, `"version":2`, 1),
+		k.holders() + "2":           strings.Replace(good, "acting", "asleep", 1),
+		k.holders() + "3":           strings.Replace(good, `"member":"0"`, `"member":"xyz"`, 1),
+		k.line(leavingLine) + "i-y": `{"version":1,"instance":"i-z"}`,
+		k.line(queueLine) + "i-a":   `{"version":1}`,
+		k.tail(queueLine):           `{"version":1,"instance":7}`,
 	} {
 		_, err := lt.admin.Put(ctx, key, value)
 		must(t, err)
 		for what, err := range map[string]error{
-			"read": errOf(a.Lock(ctx)), "take": a.TakeSlot(ctx, rebooting, 1, cluster), "mark": a.MarkActing(ctx, 1),
+			"read": errOf(a.Lock(ctx)), "take": a.TakeSlot(ctx, granted(rebooting, 1, cluster)), "mark": a.MarkActing(ctx, 1),
 		} {
 			var m *MalformedKeyError
 			if !errors.As(err, &m) || m.Key != key || Classify(err) != CannotTell {
@@ -347,9 +416,9 @@ func testMalformed(t *testing.T, lt *lockTest) {
 		must(t, err)
 	}
 	// What a newer agent of the same version adds is no obstacle.
-	_, err := lt.admin.Put(ctx, a.holderKey(0), strings.Replace(good, "{", `{"colour":"blue",`, 1))
+	_, err := lt.admin.Put(ctx, k.holder(0), strings.Replace(good, "{", `{"colour":"blue",`, 1))
 	must(t, err)
-	_, err = lt.admin.Put(ctx, a.lockPrefix()+"notes", "by an operator")
+	_, err = lt.admin.Put(ctx, string(k)+"notes", "by an operator")
 	must(t, err)
 	if l := lockOf(t, a); len(l.Holders) != 1 || l.Holders[0].Instance != "i-x" {
 		t.Errorf("holders %+v", l.Holders)

@@ -56,7 +56,7 @@ func TestMembersAway(t *testing.T) {
 			must(t, err)
 			l, err := c.Lock(ctx)
 			must(t, err)
-			must(t, c.TakeSlot(ctx, policy.HoldLeaving, 1, clusterID(t, c)))
+			must(t, c.TakeSlot(ctx, granted(policy.HoldLeaving, 1, clusterID(t, c))))
 			l, err = c.Lock(ctx)
 			must(t, err)
 			must(t, c.MarkActing(ctx, l.Holders[0].Revision))

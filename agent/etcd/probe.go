@@ -37,7 +37,7 @@ func (c *Client) Probe(ctx context.Context, clientURL string) (policy.Health, er
 	})
 	if err == nil && !h.Learner {
 		rerr := e.do(ctx, c.timing.probe, func(ctx context.Context, e *endpoint) error {
-			_, err := e.cl.Get(ctx, c.slotsKey(), clientv3.WithCountOnly())
+			_, err := e.cl.Get(ctx, c.keys().slots(), clientv3.WithCountOnly())
 			return err
 		})
 		h.Serves = rerr == nil

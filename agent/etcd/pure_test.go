@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -144,6 +149,91 @@ func TestEndpoints(t *testing.T) {
 	if dials == 0 {
 		t.Error("DialContext was not used")
 	}
+}
+
+// TestMayHaveArrived: only what cannot have reached anybody, or was refused, did not.
+func TestMayHaveArrived(t *testing.T) {
+	unavailable := func(text string) error { return status.Error(codes.Unavailable, text) }
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{unavailable(`connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.9:1: connect: connection refused"`), false},
+		{unavailable(`last connection error: connection error: desc = "transport: authentication handshake failed: EOF"`), false},
+		{unavailable(`connection error: desc = "error reading server preface: EOF"`), false},
+		{rpctypes.ErrPermissionDenied, false},
+		{rpctypes.ErrTooManyRequests, false},
+		{rpctypes.ErrTimeout, true},
+		{rpctypes.ErrLeaderChanged, true},
+		{unavailable("error reading from server: EOF"), true},
+		{unavailable(`connection error: desc = "error reading from server: EOF"`), true},
+		{unavailable(`closing transport due to: connection error: desc = "error reading from server: EOF", received prior goaway: code: NO_ERROR`), true},
+		{unavailable("the connection is draining"), true},
+		{status.Error(codes.Internal, "stream terminated by RST_STREAM with error code: INTERNAL_ERROR"), true},
+		{status.Error(codes.Unknown, "anything"), true},
+		{context.DeadlineExceeded, true},
+	} {
+		if got := mayHaveArrived(tt.err); got != tt.want {
+			t.Errorf("%v: %v, want %v", tt.err, got, tt.want)
+		}
+	}
+}
+
+// TestBrokenConnection: a call that was under way when its connection broke may have
+// arrived, in whatever words gRPC tells of it; also when the server had said before that
+// it would go, as etcd does when it is stopped.
+func TestBrokenConnection(t *testing.T) {
+	for _, goaway := range []bool{false, true} {
+		t.Run(fmt.Sprintf("goaway=%v", goaway), func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			must(t, err)
+			conns := make(chan net.Conn, 1)
+			conn, err := grpc.NewClient("passthrough:"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			must(t, err)
+			defer conn.Close()
+			var server *grpc.Server
+			stopped := make(chan struct{})
+			server = grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+				if goaway {
+					go func() { server.GracefulStop(); close(stopped) }()
+					conn.WaitForStateChange(s.Context(), connectivity.Ready) // it has heard
+				}
+				(<-conns).Close()
+				<-s.Context().Done()
+				return nil
+			}))
+			go func() { _ = server.Serve(&oneListener{listener, conns}) }()
+			_, err = pb.NewKVClient(conn).Txn(t.Context(), &pb.TxnRequest{})
+			if err == nil || !mayHaveArrived(err) {
+				t.Errorf("it did arrive: %v", err)
+			}
+			if goaway != strings.Contains(err.Error(), "goaway") {
+				t.Errorf("not the error that was to be provoked: %v", err)
+			}
+			server.Stop()
+			if goaway {
+				<-stopped
+			}
+		})
+	}
+}
+
+// oneListener hands out the connection that it accepted, too.
+type oneListener struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func (l *oneListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		select {
+		case l.conns <- conn:
+		default:
+		}
+	}
+	return conn, err
 }
 
 // TestAttemptsError: what several endpoints say alike is said once, and what gRPC

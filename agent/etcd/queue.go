@@ -4,28 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"sync"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/connectivity"
 
 	"github.com/quorumd/quorumd/agent/policy"
 )
 
 // KeepQueued keeps this instance's place in the queue for a reason until ctx
 // ends, then gives it up. It calls poke, from this goroutine, when what the
-// instance waits for changed: the place ahead of its own, or at the head the
-// holder. Each waiter watches that one key only, so a hand-over wakes one
-// instance however many wait. An instance that holds the slot does not queue.
+// instance waits for changed: the place ahead of its own, or at the head a hold.
+// Each waiter watches one thing only, so a hand-over wakes one instance however
+// many wait. An instance that holds a slot does not queue.
 //
 // The place has a lease, so that a machine that dies does not hold up the queue.
 // If the lease is lost the place is taken anew, at the end. It returns nil when
 // the place was kept to the end and given up, else the last obstacle.
 func (c *Client) KeepQueued(ctx context.Context, reason policy.HoldReason, poke func()) error {
-	q := &queueing{c: c, reason: reason, key: c.queueKey(reason), poke: poke}
+	l := lineOf(reason)
+	q := &queueing{c: c, reason: reason, line: l, key: c.keys().place(l, c.cfg.Self.Instance), poke: poke}
 	c.lease.join()
 	var err error
 	for ctx.Err() == nil {
@@ -63,20 +62,16 @@ func (c *Client) KeepQueued(ctx context.Context, reason policy.HoldReason, poke 
 type queueing struct {
 	c      *Client
 	reason policy.HoldReason
+	line   line
 	key    string
 	poke   func()
 
 	looked  bool
-	waiting target    // what was watched last
-	changed bool      // the watch saw it change
-	renewed time.Time // when the lease was last known to live
-}
-
-// target is the one key a waiter watches, as it was seen. Nothing to wait for:
-// no key.
-type target struct {
-	key string
-	mod int64
+	waiting target           // what was waited for last
+	woken   int64            // the revision of the event that ended that, 0: none did
+	view    *lockView        // a look of this client's since then, if there was one
+	lease   clientv3.LeaseID // under which the place was last put
+	renewed time.Time        // when it was last known to live
 }
 
 // round looks at the lock, sees to the place, and returns when it is time to
@@ -87,248 +82,240 @@ func (q *queueing) round(ctx context.Context) error {
 			return err
 		}
 	}
-	seen, via, err := read(ctx, q.c, q.c.readLock)
+	v, via, err := q.settled(ctx)
 	if err != nil {
 		return err
 	}
-	if ready, err := q.settle(ctx, via, seen); err != nil || !ready {
-		return err
-	}
-	now := q.target(seen)
-	// Also when all is again as it was: a slot that was taken and given back
-	// between two looks is news to who found it taken.
-	if q.changed || q.looked && now != q.waiting || !q.looked && now.key == "" {
+	now := q.target(v)
+	// An event has poked already. Otherwise a look may find that it is our turn, or one
+	// of our own what a lost watch did not tell; a caller's told him itself.
+	missed := q.looked && q.view == nil && !now.same(q.waiting)
+	if q.woken == 0 && (now.turn && !q.waiting.turn || missed) {
 		q.poke()
 	}
-	q.looked, q.waiting, q.changed = true, now, false
-	return q.wait(ctx, via, now, seen.rev)
+	q.looked, q.waiting, q.woken, q.view = true, now, 0, nil
+	return q.wait(ctx, via, now, v)
 }
 
-// settle makes the own place what it must be, in one transaction on what was
-// seen: there, under the present lease; or not there, for a holder. It reports
-// false when the lock must be read again.
-func (q *queueing) settle(ctx context.Context, via string, seen lockView) (ready bool, err error) {
-	c := q.c
-	queue := seen.queue
-	if q.reason == policy.HoldLeaving {
-		queue = seen.leaving
+// settled gives a look at the lock in which the own place is as it must be.
+func (q *queueing) settled(ctx context.Context) (*lockView, string, error) {
+	c, v, via := q.c, q.view, ""
+	if q.woken != 0 && v == nil {
+		// Who was poked looks at the lock to see why; what it sees is as good.
+		v = c.seenSince(ctx, q.woken, c.timing.share)
 	}
-	var mine place // zero: none; then its revision is 0, as etcd compares
-	if i := own(queue, c.cfg.Self.Instance); i >= 0 {
-		mine = queue[i]
-	}
-	unchanged := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(q.key), "=", mine.mod)}
-	if _, holds := seen.holdOf(c.cfg.Self.Instance); holds {
-		if mine.mod == 0 {
-			return true, nil
+	if seen := c.seenView(); !q.looked && !seen.holding(c.cfg.Self.Instance) {
+		var err error
+		if v, err = q.enqueue(ctx, via); err != nil {
+			return nil, "", err
 		}
-		_, err := c.commit(ctx, via, unchanged, []clientv3.Op{clientv3.OpDelete(q.key)})
-		return false, err
+	}
+	for range attempts {
+		if v == nil {
+			var err error
+			if v, via, err = read(ctx, c, c.look); err != nil {
+				return nil, "", err
+			}
+		}
+		if ahead := v.line(q.line).ahead; ahead.created != 0 && ahead.mod == 0 && v.rev-ahead.created > replayed {
+			v = nil // too far back: look whether that place is still there
+			continue
+		}
+		s, absent, err := q.plan(ctx, via, v)
+		switch {
+		case err != nil:
+			return nil, "", err
+		case s.done:
+			return v, via, nil
+		case absent:
+			v, err = q.enqueue(ctx, via)
+		default:
+			var out outcome
+			out, err = c.commit(ctx, via, s)
+			v = out.now
+		}
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			c.lease.lost(q.lease)
+			v, err = nil, nil
+		}
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	return nil, "", errLockBusy
+}
+
+func (v *lockView) holding(id policy.InstanceID) bool {
+	if v == nil {
+		return false
+	}
+	_, ok := v.holdOf(id)
+	return ok
+}
+
+// plan says what must be done about the own place as it was seen: nothing; or it is
+// absent and has to be made.
+func (q *queueing) plan(ctx context.Context, via string, v *lockView) (s step, absent bool, err error) {
+	c, lv := q.c, v.line(q.line)
+	drop := func(key string, p place) step {
+		return step{cmps: []clientv3.Cmp{unchanged(key, p.mod)}, ops: []clientv3.Op{clientv3.OpDelete(key)}}
+	}
+	switch holds := v.holding(c.cfg.Self.Instance); {
+	case holds && lv.own.waits(), !holds && lv.own.mod != 0 && !lv.own.waits():
+		return drop(q.key, lv.own), false, nil
+	case holds:
+		return step{done: true}, false, nil
+	case lv.own.mod == 0:
+		return step{}, true, nil
+	case lv.orphan.mod != 0:
+		return drop(c.keys().place(q.line, lv.orphan.instance), lv.orphan), false, nil
 	}
 	id, err := c.leaseID(ctx, via)
-	if err != nil {
-		return false, err
+	if err != nil || lv.own.lease == id {
+		return step{done: true}, false, err
 	}
-	if mine.mod != 0 && mine.lease == id {
-		return true, nil
-	}
-	// Not while becoming a holder: TakeSlot deletes the place in the same
-	// transaction that writes the holder, and it must not come back.
-	if len(seen.holds) == 0 {
-		unchanged = append(unchanged, none(c.holdersPrefix()))
-	} else {
-		h := seen.holds[0]
-		unchanged = append(unchanged, clientv3.Compare(clientv3.ModRevision(c.holderKey(h.Slot)), "=", h.Revision))
-	}
-	// A place left by this instance's agent before it restarted is taken over
-	// where it is: a put keeps the create revision, which is the order.
-	value := encode(wireWaiter{
-		Version: wireVersion, Instance: string(c.cfg.Self.Instance), Boot: c.cfg.Self.Boot,
+	q.lease = id
+	// A place left by this instance's agent before it restarted is taken over where
+	// it is: a put keeps the create revision, which is the order. Not one by which
+	// a slot was taken meanwhile: that put it anew.
+	return step{
+		cmps: []clientv3.Cmp{unchanged(q.key, lv.own.mod)},
+		ops:  []clientv3.Op{clientv3.OpPut(q.key, q.value(), clientv3.WithLease(id))},
+	}, false, nil
+}
+
+func (q *queueing) value() string {
+	return encode(wireWaiter{
+		Version: wireVersion, Instance: string(q.c.cfg.Self.Instance), Boot: q.c.cfg.Self.Boot,
 		Reason: string(q.reason), Since: time.Now().UTC(),
 	})
-	_, err = c.commit(ctx, via, unchanged, []clientv3.Op{clientv3.OpPut(q.key, value, clientv3.WithLease(id))})
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		c.lease.lost(id)
-		return false, nil
-	}
-	return false, err
 }
 
-// target gives the key to watch: a holder's own hold; the place ahead; at the
-// head the holder, if any.
-func (q *queueing) target(seen lockView) target {
-	self := q.c.cfg.Self.Instance
-	if h, ok := seen.holdOf(self); ok {
-		return target{q.c.holderKey(h.Slot), h.Revision}
-	}
-	ahead := seen.leaving
-	if q.reason != policy.HoldLeaving {
-		ahead = append(ahead[:len(ahead):len(ahead)], seen.queue...)
-	}
-	if i := own(ahead, self); i >= 0 {
-		ahead = ahead[:i]
-	}
-	if n := len(ahead); n > 0 {
-		return target{ahead[n-1].key, ahead[n-1].mod}
-	}
-	if len(seen.holds) > 0 {
-		return target{q.c.holderKey(seen.holds[0].Slot), seen.holds[0].Revision}
-	}
-	return target{}
-}
-
-// wait returns when the target changed, the member that watches it was lost, or
-// the lease is due. The last also bounds how long a lost watch could go unseen.
-func (q *queueing) wait(ctx context.Context, via string, t target, rev int64) error {
-	ctx, cancel := context.WithDeadline(ctx, q.renewed.Add(q.c.timing.renew))
-	defer cancel()
-	if t.key == "" {
-		// The turn is ours and TakeSlot will write the holder: seen by watching it.
-		t.key = q.c.holderKey(0)
-	}
-	e, err := q.c.acquire(via)
+// enqueue makes the own place if there is none, and with it becomes the one that
+// the queue's tail names. It gives the lock as it is then.
+func (q *queueing) enqueue(ctx context.Context, via string) (*lockView, error) {
+	c, k := q.c, q.c.keys()
+	id, err := c.leaseID(ctx, via)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer q.c.release(e)
-
-	wctx, stop := context.WithCancel(ctx)
-	var conn sync.WaitGroup
-	defer conn.Wait()
-	defer stop()
-	// etcd's client resumes a watch for ever, on this member only. The lock has
-	// others to ask: leave as soon as the connection is no longer up.
-	conn.Go(func() {
-		defer stop()
-		cc := e.cl.ActiveConnection()
-		if cc.GetState() == connectivity.Ready {
-			cc.WaitForStateChange(wctx, connectivity.Ready)
+	q.lease = id
+	value := q.value()
+	var now *lockView
+	err = c.write(ctx, via, func(ctx context.Context, e *endpoint) error {
+		known := c.standings()
+		look := c.lookOps(known)
+		place := []clientv3.Op{
+			clientv3.OpPut(q.key, value, clientv3.WithLease(id)),
+			clientv3.OpPut(k.tail(q.line), value, clientv3.WithPrevKV()),
 		}
+		resp, err := e.cl.Txn(ctx).If(unchanged(q.key, 0)).Then(slices.Concat(place, look)...).Else(look...).Commit()
+		if err != nil {
+			return err
+		}
+		if !resp.Succeeded {
+			if now, err = c.parse(resp, 0); err != nil {
+				return err
+			}
+			return c.found(ctx, e, now, known)
+		}
+		if now, err = c.parse(resp, len(place)); err != nil {
+			return err
+		}
+		prev := resp.Responses[1].GetResponsePut().GetPrevKv()
+		return q.enqueued(ctx, e, now, known, prev.GetValue(), prev.GetModRevision())
 	})
-	// A leaderless member ends the watch instead of staying silent.
-	for resp := range e.cl.Watch(clientv3.WithRequireLeader(wctx), t.key, clientv3.WithRev(rev+1)) {
-		if len(resp.Events) > 0 {
-			q.changed = true
-			return nil
-		}
-		if err := resp.Err(); err != nil && wctx.Err() == nil {
-			return fmt.Errorf("%s: watch %s: %w", e.url, t.key, err)
+	return now, err
+}
+
+// enqueued notes who is ahead of a new place: whom the tail named before. Whether
+// that one is still there is not known yet.
+func (q *queueing) enqueued(ctx context.Context, e *endpoint, v *lockView, known standings, value []byte, created int64) error {
+	c, lv := q.c, v.line(q.line)
+	st := standing{created: lv.own.created, head: created == 0, aheadCreated: created}
+	if !st.head {
+		var err error
+		if st.ahead, err = decodeWaiter(value); err != nil {
+			return &MalformedKeyError{c.keys().tail(q.line), err}
 		}
 	}
+	if lv.all || st.ahead == c.cfg.Self.Instance { // one's own place of before is gone
+		return c.found(ctx, e, v, known)
+	}
+	c.stood(q.line, st)
+	lv.head, lv.ahead = st.head, place{instance: st.ahead, created: created}
+	for i, l := range lines {
+		if l != q.line && !v.stand(v.line(l), known[i]) {
+			return c.find(ctx, e, v, l)
+		}
+	}
+	c.saw(v)
 	return nil
 }
 
-// renew renews the lease, if there is one.
-func (q *queueing) renew(ctx context.Context) error {
-	id := q.c.lease.current()
-	if id != clientv3.NoLease {
-		err := q.c.write(ctx, "", func(ctx context.Context, e *endpoint) error {
-			_, err := e.cl.KeepAliveOnce(clientv3.WithRequireLeader(ctx), id)
-			return err
-		})
-		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			q.c.cfg.Log.Warn("the place in the queue was lost", "lease", strconv.FormatInt(int64(id), 16))
-			q.c.lease.lost(id)
-		} else if err != nil {
-			return fmt.Errorf("renew lease: %w", err)
+// replayed is how many revisions back a watch may start. A short way is cheaper
+// than a look, for etcd replays them to many watchers at once.
+const replayed = 1000
+
+// target gives what to wait for: a holder for nothing; else the place ahead, or at
+// the head a hold to end, or if a rebooter finds leaving nodes ahead, one of theirs.
+func (q *queueing) target(v *lockView) target {
+	c, k, lv := q.c, q.c.keys(), v.line(q.line)
+	switch {
+	case v.holding(c.cfg.Self.Instance):
+		return target{}
+	case !lv.head:
+		// With one slot, the one ahead taking it is no news: what counts is that its
+		// place is gone, with the hold. With more the next may be ours then.
+		from := v.rev + 1
+		if lv.ahead.mod == 0 {
+			from = lv.ahead.created + 1
 		}
+		return target{key: k.place(q.line, lv.ahead.instance), from: from, puts: v.slots > 1, place: lv.own.created}
+	case q.line == queueLine && !v.leaving.empty():
+		return target{key: k.holders(), end: clientv3.GetPrefixRangeEnd(k.line(leavingLine)), from: v.rev + 1}
+	}
+	return target{
+		key: k.holders(), end: clientv3.GetPrefixRangeEnd(k.holders()), from: v.rev + 1,
+		turn: len(v.holds) < v.slots,
+	}
+}
+
+// renew renews the lease.
+func (q *queueing) renew(ctx context.Context) error {
+	if err := q.c.keepAlive(ctx); err != nil {
+		return err
 	}
 	q.renewed = time.Now()
 	return nil
 }
 
-// leave gives the place up: with the lease when nobody else uses it, else alone.
+// leave gives the place up, and the lease when nobody else uses it.
 func (q *queueing) leave(ctx context.Context) error {
 	c := q.c
 	id, last := c.lease.part()
 	if id == clientv3.NoLease {
 		return nil
 	}
-	err := c.write(ctx, "", func(ctx context.Context, e *endpoint) error {
-		if last {
-			_, err := e.cl.Revoke(ctx, id)
-			if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-				return nil
-			}
-			return err
+	known := c.standings()
+	st := known[slices.Index(lines[:], q.line)]
+	var err error
+	if st.created != 0 || !last {
+		// Not the place of one who holds a slot by now: that has no lease.
+		ops := []clientv3.Op{clientv3.OpDelete(q.key)}
+		if st.head && st.created != 0 {
+			ops = append(ops, c.keys().endTail(q.line, st.created))
 		}
-		_, err := e.cl.Txn(ctx).
-			If(clientv3.Compare(clientv3.LeaseValue(q.key), "=", id)).
-			Then(clientv3.OpDelete(q.key)).Commit()
-		return err
-	})
+		err = c.write(ctx, "", func(ctx context.Context, e *endpoint) error {
+			_, err := e.cl.Txn(ctx).If(clientv3.Compare(clientv3.LeaseValue(q.key), "=", id)).Then(ops...).Commit()
+			return err
+		})
+	}
+	if last {
+		err = errors.Join(err, c.revoke(ctx, id))
+	}
 	if err != nil {
 		return fmt.Errorf("leave queue: %w", err)
 	}
 	return nil
-}
-
-// lease is the one lease of this process, under all its places.
-type lease struct {
-	grant sync.Mutex // held while one is granted, so that it is one
-	mu    sync.Mutex
-	id    clientv3.LeaseID
-	users int
-}
-
-func (l *lease) join() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.users++
-}
-
-// part ends one use; last: nobody uses the lease any more, and it is forgotten.
-func (l *lease) part() (id clientv3.LeaseID, last bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.users--
-	id, last = l.id, l.users == 0
-	if last {
-		l.id = clientv3.NoLease
-	}
-	return id, last
-}
-
-func (l *lease) current() clientv3.LeaseID {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.id
-}
-
-func (l *lease) set(id clientv3.LeaseID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.id = id
-}
-
-// lost forgets a lease that etcd no longer knows.
-func (l *lease) lost(id clientv3.LeaseID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.id == id {
-		l.id = clientv3.NoLease
-	}
-}
-
-// leaseID gives the lease, granted if there is none. A grant whose answer is lost
-// leaves one that nobody uses; it runs out by itself.
-func (c *Client) leaseID(ctx context.Context, via string) (clientv3.LeaseID, error) {
-	c.lease.grant.Lock()
-	defer c.lease.grant.Unlock()
-	if id := c.lease.current(); id != clientv3.NoLease {
-		return id, nil
-	}
-	var id clientv3.LeaseID
-	err := c.write(ctx, via, func(ctx context.Context, e *endpoint) error {
-		resp, err := e.cl.Grant(ctx, int64(c.timing.ttl/time.Second))
-		if err == nil {
-			id = resp.ID
-		}
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("grant lease: %w", err)
-	}
-	c.lease.set(id)
-	return id, nil
 }

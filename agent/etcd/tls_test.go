@@ -36,7 +36,7 @@ func TestServerTLS(t *testing.T) {
 	if h, err := good.Probe(ctx, m.ClientURL); err != nil || !h.Serves {
 		t.Errorf("probe: %+v, %v", h, err)
 	}
-	must(t, good.TakeSlot(ctx, policy.HoldLeaving, 1, clusterID(t, good)))
+	must(t, good.TakeSlot(ctx, granted(policy.HoldLeaving, 1, clusterID(t, good))))
 
 	bad := clientOf(t, m, cl.ClientURLs(), withTLS(t, certs.Files{CA: other.File}))
 	plain := clientOf(t, m, cl.ClientURLs())
@@ -136,7 +136,7 @@ func TestExpiredTLS(t *testing.T) {
 	t.Parallel()
 	ca := etcdproc.NewCA(t)
 	past := time.Date(2020, 2, 3, 4, 5, 0, 0, time.UTC)
-	local := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 11)}
+	local := etcdproc.IPs(t)
 	old := testca.Leaf{IPs: local, NotBefore: past.Add(-time.Hour), NotAfter: past}
 	named := func(name string) testca.Leaf { old.Name = name; return old }
 	cert, key := ca.Issue("server", local...)
@@ -164,7 +164,7 @@ func TestExpiredTLS(t *testing.T) {
 	eventually(t, "the renewed certificate is used", func() bool { return errOf(c.Members(ctx)) == nil })
 	ca.IssueLeaf(named("server"))
 	c = clientOf(t, m, cl.ClientURLs(), withTLS(t, certs.Files{CA: ca.File, Cert: ccert, Key: ckey}))
-	expect("etcd's", "the certificate that 127.0.0.11 shows expired on 2020-02-03 04:05 UTC; renew it there")
+	expect("etcd's", "the certificate that "+local[1].String()+" shows expired on 2020-02-03 04:05 UTC; renew it there")
 }
 
 // The authority is replaced: first a bundle, then etcd's certificate, then the new
@@ -182,7 +182,7 @@ func TestAuthorityReplaced(t *testing.T) {
 	must(t, errOf(c.Members(ctx)))
 	must(t, testca.Replace(bundle, slices.Concat(old.PEM, next.PEM)))
 	must(t, errOf(c.Members(ctx)))
-	ncert, nkey, err := next.CA.Issue(testca.Leaf{Name: "server", IPs: []net.IP{net.IPv4(127, 0, 0, 11)}})
+	ncert, nkey, err := next.CA.Issue(testca.Leaf{Name: "server", IPs: etcdproc.IPs(t)})
 	must(t, err)
 	must(t, errors.Join(testca.Replace(key, nkey), testca.Replace(cert, ncert)))
 	again := func(when string) {

@@ -10,15 +10,20 @@ type Topic string
 
 // The topics, in the order in which they are shown.
 const (
-	Every   Topic = "every concern"
-	Leaving Topic = "leaving"
-	Cluster Topic = "the cluster's work (the steward)"
-	Joining Topic = "joining, the first cluster included"
-	Alarm   Topic = "warnings"
+	Every    Topic = "every concern"
+	Leaving  Topic = "leaving"
+	Cluster  Topic = "the cluster's work (the steward)"
+	Joining  Topic = "joining, the first cluster included"
+	Electing Topic = "an etcd without a leader"
+	Booting  Topic = "rebooting"
+	Asked    Topic = "requests of operators and FleetLock clients"
+	Alarm    Topic = "warnings"
 )
 
 // Topics lists every topic in order.
-func Topics() []Topic { return []Topic{Every, Leaving, Cluster, Joining, Alarm} }
+func Topics() []Topic {
+	return []Topic{Every, Leaving, Cluster, Joining, Electing, Booting, Asked, Alarm}
+}
 
 // Entry is one word and its explanation.
 type Entry struct {

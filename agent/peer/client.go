@@ -131,7 +131,7 @@ func (s Status) check() error {
 	switch {
 	case s.Instance == "":
 		return errors.New("it names no instance")
-	case s.AgeSeconds < 0 || s.AgeSeconds > 1e9:
+	case !sane(s.AgeSeconds):
 		return fmt.Errorf("its age is %g s", s.AgeSeconds)
 	}
 	if p := s.Record.Promise; p != nil {
@@ -139,5 +139,5 @@ func (s Status) check() error {
 			return fmt.Errorf("its promise's hash is %q, the content's is %q", p.Hash, got)
 		}
 	}
-	return nil
+	return s.checkElection()
 }

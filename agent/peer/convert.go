@@ -23,9 +23,13 @@ const (
 	FactData      = "data"
 	FactMembers   = "members"
 	FactLocal     = "local"
+	FactPulse     = "pulse"
 	FactLock      = "lock"
-	FactHealth    = "health/"
-	FactAgent     = "agent/"
+	// Which etcd this node's unit starts, and what the cluster's members agreed on.
+	FactVersion        = "etcd-version"
+	FactClusterVersion = "cluster-version"
+	FactHealth         = "health/"
+	FactAgent          = "agent/"
 )
 
 // About is what a status tells beyond the pass.
@@ -66,13 +70,20 @@ func FromPass(v policy.View, d policy.Decision, about About) Status {
 	if v.Data.Known() {
 		has := !v.Data.Value.Empty
 		s.HasData = &has
+		s.Etcd.DataMember = ID(v.Data.Value.Member)
 	}
 	if v.Unit.Known() {
 		u := v.Unit.Value
 		s.Etcd.Unit = &Unit{Load: u.Load, Active: u.Active, Sub: u.Sub}
 	}
 	s.Etcd.Health = fromHealth(v.Local)
-	s.Etcd.Version = v.Local.Value.Version
+	s.Etcd.Pulse = fromPulse(v)
+	if v.Record.Instance == v.Self.Instance {
+		s.Election = fromElection(v.Record.Election)
+	}
+	if s.Etcd.Version = v.Local.Value.Version; s.Etcd.Version == "" {
+		s.Etcd.Version = v.EtcdVersion.Value // what would run
+	}
 	if v.Group.Ever() {
 		s.Group = fromGroup(v.Group.Value, v.Instances.Value)
 	}
@@ -80,7 +91,7 @@ func FromPass(v policy.View, d policy.Decision, about About) Status {
 		s.Members = fromMembers(v.Members.Value, v.Health)
 	}
 	if v.Lock.Ever() {
-		s.Lock = fromLock(v.Lock.Value)
+		s.Lock = FromLock(v.Lock.Value)
 	}
 	return s
 }
@@ -174,8 +185,15 @@ func fromFacts(v policy.View) []Fact {
 		fromFact(FactUnit, v.Unit, now),
 		fromFact(FactData, v.Data, now),
 		fromFact(FactLocal, v.Local, now),
+		fromFact(FactPulse, v.Pulse, now),
 		fromFact(FactMembers, v.Members, now),
 		fromFact(FactLock, v.Lock, now),
+	}
+	if v.EtcdVersion.Ever() || v.EtcdVersion.Err != "" { // only who joins reads them
+		out = append(out, fromFact(FactVersion, v.EtcdVersion, now))
+	}
+	if v.ClusterVersion.Ever() || v.ClusterVersion.Err != "" {
+		out = append(out, fromFact(FactClusterVersion, v.ClusterVersion, now))
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.Health)) {
 		out = append(out, fromFact(FactHealth+id.String(), v.Health[id], now))
@@ -205,12 +223,7 @@ func fromHealth(f policy.Fact[policy.Health]) *Health {
 		Term: h.Term, Committed: h.Committed, Applied: h.Applied,
 		Learner: h.Learner, Serves: h.Serves, Version: h.Version,
 	}
-	if h.NoSpace {
-		out.Alarms = append(out.Alarms, AlarmNoSpace)
-	}
-	if h.Corrupt {
-		out.Alarms = append(out.Alarms, AlarmCorrupt)
-	}
+	out.Alarms = alarms(h.NoSpace, h.Corrupt)
 	return out
 }
 
@@ -231,12 +244,14 @@ func fromMembers(l policy.MemberList, health map[policy.MemberID]policy.Fact[pol
 	return out
 }
 
-func fromLock(l policy.Lock) *Lock {
-	out := &Lock{Slots: l.Slots}
+// FromLock puts a lock into the words that others read.
+func FromLock(l policy.Lock) *Lock {
+	out := &Lock{Group: l.Group, Slots: l.Slots}
 	for _, h := range l.Holders {
 		out.Holders = append(out.Holders, Hold{
 			Slot: h.Slot, Instance: string(h.Instance), Member: ID(h.Member),
 			Reason: string(h.Reason), Phase: string(h.Phase), Since: h.Since,
+			Client: words(h.Client), Why: words(h.Why), Revision: h.Revision,
 		})
 	}
 	for _, w := range l.Leaving {

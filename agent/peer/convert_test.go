@@ -51,8 +51,9 @@ func view() policy.View {
 		},
 		Local: policy.Observed(policy.Health{Member: 0xa1, Version: "3.6.5"}, ago(2)),
 		Lock: policy.Observed(policy.Lock{
+			Group:   "members",
 			Slots:   1,
-			Holders: []policy.Hold{{Slot: 0, Instance: "i-b", Member: 0xb2, Reason: policy.HoldLeaving, Phase: policy.Acting, Since: ago(60), Revision: 9}},
+			Holders: []policy.Hold{{Slot: 0, Instance: "i-b", Member: 0xb2, Reason: policy.HoldLeaving, Phase: policy.Acting, Client: "c", Why: "update", Since: ago(60), Revision: 9}},
 			Leaving: []policy.Waiter{{Instance: "i-a", Revision: 10}},
 		}, ago(4)),
 		Peers: map[policy.InstanceID]policy.Fact[policy.Peer]{
@@ -92,7 +93,7 @@ func TestFromPass(t *testing.T) {
 				Members: []PromisedMember{{"i-a", "http://10.0.0.1:2380"}, {"i-b", "http://10.0.0.2:2380"}}},
 			Leaving: &Leaving{Since: ago(100), Target: "Terminated"}},
 		HasData:   &yes,
-		Etcd:      Etcd{Version: "3.6.5", Unit: &Unit{"loaded", "active", "running"}, Health: &Health{Member: 0xa1, Version: "3.6.5"}},
+		Etcd:      Etcd{Version: "3.6.5", Unit: &Unit{"loaded", "active", "running"}, Health: &Health{Member: 0xa1, Version: "3.6.5"}, DataMember: 0xa1},
 		Lifecycle: Lifecycle{Target: "Terminated", State: "Terminating:Wait"},
 		Group: &Group{Name: "g", Desired: 2, ClusterTag: "c1",
 			Instances: []Instance{{ID: "i-a", State: "Terminating:Wait"}, {ID: "i-b", State: "InService", EC2: "running"}}},
@@ -106,7 +107,7 @@ func TestFromPass(t *testing.T) {
 			{Name: "lifecycle", Observed: true, AgeSeconds: 1}, {Name: "spot", Observed: true, AgeSeconds: 1},
 			{Name: "group", Observed: true, AgeSeconds: 20}, {Name: "instances", Observed: true, AgeSeconds: 20},
 			{Name: "unit", Observed: true, AgeSeconds: 3}, {Name: "data", Observed: true, AgeSeconds: 3},
-			{Name: "local", Observed: true, AgeSeconds: 2}, {Name: "members", Observed: true, AgeSeconds: 9, Error: "deadline exceeded"},
+			{Name: "local", Observed: true, AgeSeconds: 2}, {Name: "pulse"}, {Name: "members", Observed: true, AgeSeconds: 9, Error: "deadline exceeded"},
 			{Name: "lock", Observed: true, AgeSeconds: 4}, {Name: "health/a1", Observed: true, AgeSeconds: 2},
 			{Name: "health/b2", Error: "connection refused"}, {Name: "agent/i-b", Observed: true, AgeSeconds: 1},
 			{Name: "agent/i-c", Error: "no route"},
@@ -116,8 +117,8 @@ func TestFromPass(t *testing.T) {
 				Health: &Health{Member: 0xa1, Cluster: 0xc1, Leader: 0xa1, Term: 4, Committed: 10, Applied: 9, Serves: true, Alarms: []string{"NOSPACE"}, Version: "3.6.5"}},
 			{ID: 0xb2, Instance: "i-b", Learner: true, PeerURLs: []string{"http://10.0.0.2:2380"}, HealthError: "connection refused"},
 		}},
-		Lock: &Lock{Slots: 1, Leaving: []string{"i-a"},
-			Holders: []Hold{{Instance: "i-b", Member: 0xb2, Reason: "leaving", Phase: "acting", Since: ago(60)}}},
+		Lock: &Lock{Group: "members", Slots: 1, Leaving: []string{"i-a"},
+			Holders: []Hold{{Instance: "i-b", Member: 0xb2, Reason: "leaving", Phase: "acting", Client: "c", Why: "update", Since: ago(60), Revision: 9}}},
 		Agents: []Agent{{Instance: "i-b", URL: "http://10.0.0.2:2382", EC2: "running", Answers: true}, {Instance: "i-c"}},
 	}
 	got := FromPass(view(), decision(), About{Sequence: 7, OS: "Flatcar 1", Quorumd: "v1",
@@ -137,7 +138,8 @@ func TestFromPass(t *testing.T) {
 		t.Errorf("over the wire (-want +got):\n%s", d)
 	}
 	peer := policy.Peer{Instance: "i-a", Boot: "b", PeerURL: "http://10.0.0.1:2380", ClientURL: "http://10.0.0.1:2379",
-		Promise: promise(), HasData: true, Member: 0xa1, Cluster: 0xc1, Leaving: true}
+		Promise: promise(), HasData: true, Member: 0xa1, Cluster: 0xc1, Leaving: true,
+		Etcd: policy.EtcdWord{Active: true, Running: true, Disk: true}}
 	if d := cmp.Diff(peer, back.Peer()); d != "" {
 		t.Errorf("as policy's (-want +got):\n%s", d)
 	}
@@ -228,6 +230,10 @@ func TestDecodeRefuses(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	data, err := json.Marshal(FromPass(view(), decision(), About{Sequence: 1}))
 	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	if data, err = json.Marshal(FromPass(troubled(), decision(), About{Sequence: 1})); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(data)

@@ -13,6 +13,7 @@ func (s Status) Peer() policy.Peer {
 		ClientURL: s.ClientURL,
 		HasData:   s.HasData == nil || *s.HasData,
 	}
+	p.Etcd = s.word()
 	r := s.Record
 	if r.Instance != s.Instance {
 		return p
@@ -21,6 +22,7 @@ func (s Status) Peer() policy.Peer {
 	p.Cluster = policy.ClusterID(r.Cluster)
 	p.Leaving = r.Leaving != nil
 	p.Promise = r.Promise.policy()
+	p.Election = s.Election.policy()
 	return p
 }
 

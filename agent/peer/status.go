@@ -28,6 +28,8 @@ type Status struct {
 	// HasData: etcd's data directory is not empty. null: it could not be read.
 	HasData *bool `json:"has_data"`
 	Etcd    Etcd  `json:"etcd"`
+	// Election is null when there is no plan to remember.
+	Election *Election `json:"election,omitempty"`
 
 	Lifecycle Lifecycle `json:"lifecycle"`
 	// Group is null until it was read once.
@@ -100,6 +102,10 @@ type Etcd struct {
 	// Unit is null when systemd did not tell, Health when nothing answered.
 	Unit   *Unit   `json:"unit"`
 	Health *Health `json:"health"`
+	// DataMember is the member whose data is on disk, 0 when it cannot be read.
+	DataMember ID `json:"data_member,omitempty"`
+	// Pulse is null when nobody looked.
+	Pulse *Pulse `json:"pulse,omitempty"`
 }
 
 // Unit is a systemd unit's state in systemd's words.
@@ -223,6 +229,19 @@ type Members struct {
 	List    []Member `json:"list"`
 }
 
+// Voters counts those that vote; none where there is no list.
+func (m *Members) Voters() (n int) {
+	if m == nil {
+		return 0
+	}
+	for _, one := range m.List {
+		if !one.Learner {
+			n++
+		}
+	}
+	return n
+}
+
 // Member is one member, with its health as this agent sees it.
 type Member struct {
 	ID ID `json:"id"`
@@ -237,8 +256,10 @@ type Member struct {
 	HealthError string  `json:"health_error,omitempty"`
 }
 
-// Lock is the disruption lock.
+// Lock is the disruption lock of one group. Of a workers' group a status lists in
+// Queue only who is near this node's own place.
 type Lock struct {
+	Group   string   `json:"group,omitempty"`
 	Slots   int      `json:"slots"`
 	Holders []Hold   `json:"holders"`
 	Leaving []string `json:"leaving"`
@@ -247,12 +268,17 @@ type Lock struct {
 
 // Hold is one slot's holder.
 type Hold struct {
-	Slot     int       `json:"slot"`
-	Instance string    `json:"instance"`
-	Member   ID        `json:"member,omitempty"`
-	Reason   string    `json:"reason"`
-	Phase    string    `json:"phase"`
-	Since    time.Time `json:"since"`
+	Slot     int    `json:"slot"`
+	Instance string `json:"instance"`
+	Member   ID     `json:"member,omitempty"`
+	Reason   string `json:"reason"`
+	Phase    string `json:"phase"`
+	// Client is the FleetLock client that it is for, Why the reason for people.
+	Client string    `json:"client,omitempty"`
+	Why    string    `json:"why,omitempty"`
+	Since  time.Time `json:"since"`
+	// Revision is the fencing token: a command that names it meets this hold or none.
+	Revision int64 `json:"revision,omitempty"`
 }
 
 // Agent is another agent, as this one sees it.

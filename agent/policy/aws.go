@@ -97,6 +97,7 @@ const (
 	StateStandby            LifecycleState = "Standby"
 	StateWarmedPendingWait  LifecycleState = "Warmed:Pending:Wait"
 	StateWarmedTermWait     LifecycleState = "Warmed:Terminating:Wait"
+	StateWarmedRunning      LifecycleState = "Warmed:Running"
 )
 
 // Leaving reports whether the state is on the way out of the group.

@@ -139,6 +139,10 @@ func (p *pass) listChanged(mine *Promise) bool {
 }
 
 func (p *pass) promise(rec Record, want *Promise) Verdict {
+	if at := p.v.Data.Value.NoRoom; at != "" {
+		// Others must not rest on an etcd that cannot start.
+		return Verdict{Reason: AwaitRoom, Detail: at}
+	}
 	rec.Promise = want
 	return Verdict{Reason: PromiseFirst, Detail: want.String(), Action: WriteRecord{Why: string(PromiseFirst), Record: rec}}
 }
@@ -227,18 +231,6 @@ func (p *pass) finish(rec Record) Verdict {
 func (p *pass) startFirst(rec Record) Verdict {
 	return Verdict{Reason: StartFirst, Detail: "cluster " + rec.Cluster.String(),
 		Action: StartEtcd{New: true, Initial: rec.Promise.Initial(), Token: rec.Promise.Token()}}
-}
-
-// requests answers what operators ask for.
-func requests(p *pass) Verdict {
-	if len(p.v.Requests) == 0 {
-		return Verdict{Reason: Idle}
-	}
-	r := p.v.Requests[0]
-	if r.Kind != FreshStart {
-		return Verdict{Reason: FreshRefused, Action: AnswerRequest{ID: r.ID, Answer: "unknown request " + string(r.Kind)}}
-	}
-	return p.freshStart(r)
 }
 
 // freshStart removes the tag of a cluster of which nothing is left, so that the

@@ -65,6 +65,57 @@ func TestCompletedForAnEarlierNotice(t *testing.T) {
 	}
 }
 
+// An instance that is launched into a warm pool waits for the launch hook, in the very state in
+// which one that comes back waits for the terminating hook. With only the latter completed it
+// would wait until the hook runs out, be replaced, and so on for ever.
+func TestLaunchedIntoWarmPool(t *testing.T) {
+	v := told()
+	v.Lifecycle.Value = TargetWarmedStopped
+	v.Record = Record{Instance: "i-1", Leaving: v.Record.Leaving}
+	v.Unit = Observed(Unit{Load: "loaded", Active: "inactive", Sub: "dead"}, t0)
+	v.Data = Observed(Data{Empty: true}, t0)
+	v.Members, v.Health, v.Lock = Fact[MemberList]{}, nil, Fact[Lock]{}
+	v.Group.Value.Instances[0].State = StateWarmedPendingWait
+	v.Group.Value.Hooks = []Hook{{Name: "in", Transition: Launching, Timeout: time.Minute, Global: time.Hour},
+		{Name: "out", Transition: Terminating, Timeout: time.Minute, Global: time.Hour}}
+	step := func(want Action, reason Reason) {
+		t.Helper()
+		_, d := Next(DefaultConfig(), State{}, v)
+		if got := d.Verdicts[ConcernLeave].Reason; d.Action != want || got != reason {
+			t.Fatalf("%s, %v; want %s, %v", got, d.Action, reason, want)
+		}
+	}
+	done := func(hook string, at time.Time) {
+		v.Receipts[CompleteKey(hook)] = Receipt{Started: at, Ended: at, Succeeded: at}
+	}
+	step(CompleteHook{Hook: "out", Result: Continue}, NothingToLeave)
+	done("out", t0)
+	step(nil, Left) // the group was read before: it cannot tell whether that was all
+	done("out", t0.Add(-time.Second))
+	step(CompleteHook{Hook: "in", Result: Continue}, NothingToLeave)
+	done("in", t0)
+	step(nil, Left)
+}
+
+// An instance that comes out of a warm pool of running instances meets its launch hook a
+// second time, in the same process.
+func TestLaunchHookAfterWarmPool(t *testing.T) {
+	v := told()
+	v.Lifecycle.Value = TargetInService
+	v.Group.Value.Instances[0].State = StatePendingWait
+	v.Group.Value.Hooks = []Hook{{Name: "in", Transition: Launching, Timeout: time.Minute, Global: time.Hour}}
+	v.Receipts[CompleteKey("in")] = Receipt{Ended: t0.Add(-time.Hour), Succeeded: t0.Add(-time.Hour)}
+	st, d := Next(DefaultConfig(), State{}, v)
+	if got := d.Verdicts[ConcernLeave].Reason; got != LeaveRevoked {
+		t.Fatalf("%s, %v", got, d.Action)
+	}
+	v.Record.Leaving = nil
+	_, d = Next(DefaultConfig(), st, v)
+	if want := (CompleteHook{Hook: "in", Result: Continue}); d.Action != want {
+		t.Errorf("%s, %v; want %v", d.Verdicts[ConcernJoin].Reason, d.Action, want)
+	}
+}
+
 // forming is what instance 1 of three sees before the first cluster, having
 // promised the list and withdrawn it again because of one stale answer.
 func forming() View {
@@ -117,6 +168,63 @@ func TestAgreementIsYoungerThanOwnWord(t *testing.T) {
 	if _, d = Next(DefaultConfig(), State{}, v); d.Verdicts[ConcernJoin].Reason != CommitFirst {
 		t.Errorf("with young ones: %s", d.Verdicts[ConcernJoin].Reason)
 	}
+}
+
+// A node that is told to go after its word for a first cluster was out: others may
+// have committed themselves to it, and be no majority without this node's vote.
+func TestToldToGoAfterItsPromise(t *testing.T) {
+	v := forming()
+	v.Lifecycle.Value = TargetTerminated
+	v.Record.Leaving = &Leaving{Since: t0.Add(-time.Second), Target: "Terminated"}
+	v.Group.Value.Desired = 1
+	v.Group.Value.Instances[0].State = StateTerminatingWait
+	v.Group.Value.Hooks = []Hook{{Name: "out", Transition: Terminating, Timeout: 2 * time.Minute, Global: time.Hour}}
+	promise := *v.Record.Promise
+	promise.Withdrawn = false
+	v.Record.Promise = &promise
+	step := func(want Reason) Action {
+		t.Helper()
+		_, d := Next(DefaultConfig(), State{}, v)
+		if got := d.Verdicts[ConcernLeave].Reason; got != want {
+			t.Fatalf("%s (%s), %v; want %s", got, d.Verdicts[ConcernLeave].Detail, d.Action, want)
+		}
+		return d.Action
+	}
+	others := func(with func(*Promise)) {
+		for id, f := range v.Peers {
+			theirs := *f.Value.Promise
+			with(&theirs)
+			f.Value.Promise = &theirs
+			v.Peers[id] = f
+		}
+	}
+	w := step(Withdraw).(WriteRecord)
+	if !w.Record.Promise.Withdrawn || w.Record.Leaving == nil {
+		t.Fatalf("it writes %+v", w.Record)
+	}
+	v.Record = w.Record
+	step(AwaitWithdrawal) // the others stand by the list, and may act on it yet
+
+	// All have withdrawn: nobody starts it any more.
+	others(func(p *Promise) { p.Withdrawn = true })
+	if a := step(NothingToLeave); a != (CompleteHook{Hook: "out", Result: Continue}) {
+		t.Errorf("it does %v", a)
+	}
+
+	// Two had committed themselves before.
+	others(func(p *Promise) { p.Committed = true })
+	step(AwaitWithdrawal)
+	v.Group.Value.ClusterTag = promise.ClusterID().String()
+	w = step(CommitFirst).(WriteRecord)
+	v.Record = w.Record
+	if a, ok := step(StartFirst).(StartEtcd); !ok || !a.New || len(a.Initial) != 3 {
+		t.Errorf("it starts %+v", a)
+	}
+
+	// No time is left to wait for anybody.
+	v.Record.Promise, v.Record.Member, v.Record.Cluster = &promise, 0, 0
+	v.Record.Leaving.Since = t0.Add(-2 * time.Hour)
+	step(NothingToLeave)
 }
 
 // An address that was a member's may be another cluster's now: without the group's

@@ -7,15 +7,17 @@ type Concern string
 
 // The concerns, in the order in which Next asks them.
 const (
-	ConcernRequest Concern = "request"
-	ConcernLeave   Concern = "leave"
-	ConcernSteward Concern = "steward"
-	ConcernJoin    Concern = "join"
+	ConcernRequest  Concern = "request"
+	ConcernElection Concern = "election"
+	ConcernLeave    Concern = "leave"
+	ConcernSteward  Concern = "steward"
+	ConcernJoin     Concern = "join"
+	ConcernReboot   Concern = "reboot"
 )
 
 // Concerns lists every concern in order.
 func Concerns() []Concern {
-	return []Concern{ConcernRequest, ConcernLeave, ConcernSteward, ConcernJoin}
+	return []Concern{ConcernRequest, ConcernElection, ConcernLeave, ConcernSteward, ConcernJoin, ConcernReboot}
 }
 
 // Verdict is one concern's answer.
@@ -74,11 +76,16 @@ const (
 	SourceSpot
 	SourceInstances
 	SourcePeers
+	SourceWants
+	SourceLogin
+	SourceDown
+	SourceVersions
+	SourcePulse
 	// NumSources is how many there are.
 	NumSources
 )
 
-var sourceNames = [NumSources]string{"group", "unit", "data", "members", "health", "lock", "target", "spot", "instances", "peers"}
+var sourceNames = [NumSources]string{"group", "unit", "data", "members", "health", "lock", "target", "spot", "instances", "peers", "wants", "login", "down", "versions", "pulse"}
 
 // String gives the source's name, as Affected does.
 func (s Source) String() string { return sourceNames[s] }
@@ -93,8 +100,15 @@ type State struct {
 	// LaunchingSince is when this node was first told to be in service without
 	// being a voter.
 	LaunchingSince time.Time
+	// BackSince is when this node was last told to be in service again after it had been told
+	// to go. A launch hook that was completed before is not the one that may wait now.
+	BackSince time.Time
 	// GaveUp: this node cannot join, and its learner was taken out for good.
 	GaveUp bool
+	// FailingSince is since when etcd does not run as this node's learner, which makes no
+	// progress meanwhile; Unfit is what was learned when such a learner was taken out.
+	FailingSince time.Time
+	Unfit        Unfit
 	// Unwritten is the leaving marker that could not be written to disk yet.
 	Unwritten *Leaving
 	// NotServingSince is since when this node, told to go, does not serve, put off
@@ -104,6 +118,23 @@ type State struct {
 	CapacitySince time.Time
 	// QueuedSince is when this node first wanted the disruption lock.
 	QueuedSince time.Time
+	// ClearSince and ClearTurn: see trackLock.
+	ClearSince time.Time
+	ClearTurn  int64
+	// Ask is what a client or an operator waits for; nil: nobody does.
+	Ask *Ask
+	// WaitingSince is when this node first wanted the lock for a reboot or for who asked.
+	WaitingSince time.Time
+	// UsersSince is since when people who are logged in are all that a reboot waits for.
+	UsersSince time.Time
+	// GrantedSince is since when the granted hold of revision GrantedAt is kept for
+	// who asked for it.
+	GrantedAt    int64
+	GrantedSince time.Time
+	// WellSince is since when this node is healthy again after its reboot.
+	WellSince time.Time
+	// Vote is about elections of etcd.
+	Vote VoteState
 }
 
 // Progress is a learner's raft index and since when it has not moved.

@@ -54,8 +54,9 @@ func named(hooks []Hook, match func(string) bool) []Hook {
 func HeartbeatInterval(h Hook) time.Duration { return h.Timeout / 3 }
 
 // OpenTransition gives the transition whose hooks are open in a lifecycle state, empty
-// for none. An instance that goes back to a warm pool waits in Warmed:Pending:Wait
-// for a terminating hook.
+// for none. An instance that goes back to a warm pool waits in Warmed:Pending:Wait for a
+// terminating hook, one that is launched into it in the same state for a launch hook: see
+// poolHook.
 func OpenTransition(s LifecycleState) Transition {
 	switch s {
 	case StatePendingWait:

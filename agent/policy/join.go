@@ -8,11 +8,44 @@ import (
 // join brings this node into the cluster, keeps its member running, and lets the
 // group count it as in service once it votes.
 func join(p *pass) Verdict {
-	if p.v.Group.Known() && p.v.Group.Value.Weighted {
-		return Verdict{Reason: WeightedCapacity, Detail: p.v.Group.Value.Name}
+	if p.cfg.Role == RoleWorker {
+		return p.joinWorker()
 	}
-	ver := p.joinStep()
+	var ver Verdict
+	if p.v.Group.Known() && p.v.Group.Value.Weighted {
+		// Its launch hook is held open all the same: the next instance could not join either.
+		ver = Verdict{Reason: WeightedCapacity, Detail: p.v.Group.Value.Name}
+	} else {
+		ver = p.joinStep()
+	}
 	ver.Duties = append(ver.Duties, p.joinDuties(ver.Reason)...)
+	return ver
+}
+
+// joinWorker lets the group count a node without a member as in service, once its
+// units are up.
+func (p *pass) joinWorker() Verdict {
+	if p.v.Record.Instance != p.v.Self.Instance {
+		return Verdict{Reason: ForeignRecord, Detail: string(p.v.Record.Instance),
+			Action: WriteRecord{Why: string(ForeignRecord), Record: Record{Instance: p.v.Self.Instance, Endpoints: p.v.Record.Endpoints}}}
+	}
+	ver := Verdict{Reason: Worker}
+	s, ok := p.state()
+	hook, hooked := p.hook(Launching)
+	if ok && !s.Pending() {
+		return ver
+	}
+	ver.Duties = []Duty{WatchGroup{Every: 5 * time.Second}}
+	if !ok || !hooked || p.launchDone(hook) {
+		return ver
+	}
+	ver.Duties = append(ver.Duties, Heartbeat{Hook: hook.Name, Every: HeartbeatInterval(hook)})
+	if up, what := p.well(p.cfg.StaleAfter); !up {
+		return Verdict{Reason: ComingBack, Detail: what, Duties: ver.Duties}
+	}
+	if s == StatePendingWait && p.v.Group.Known() {
+		ver.Reason, ver.Detail, ver.Action = CompleteLaunch, hook.Name, CompleteHook{Hook: hook.Name, Result: Continue}
+	}
 	return ver
 }
 
@@ -22,7 +55,7 @@ func (p *pass) joinDuties(why Reason) []Duty {
 	var duties []Duty
 	s, ok := p.state()
 	hook, hooked := p.hook(Launching)
-	if ok && hooked && !(why == GroupUnsettled && p.surplus()) && (s == StatePendingWait || s == StatePending) && !p.v.Receipts[CompleteKey(hook.Name)].Done() {
+	if ok && hooked && !(why == GroupUnsettled && p.surplus()) && (s == StatePendingWait || s == StatePending) && !p.launchDone(hook) {
 		duties = append(duties, Heartbeat{Hook: hook.Name, Every: HeartbeatInterval(hook)})
 	}
 	settled := ok && !s.Pending() && (why == Voting || why == MemberUnhealthy || why == Starting || why == NotWanted)
@@ -46,6 +79,9 @@ func (p *pass) joinDuties(why Reason) []Duty {
 	}
 	if why != Voting && why != NotWanted {
 		duties = append(duties, WatchClosely{})
+	}
+	if m, in := p.list.Find(p.own); why != NotWanted && (p.own == 0 || in && m.Learner) {
+		duties = append(duties, WatchVersions{})
 	}
 	return duties
 }
@@ -137,11 +173,15 @@ func (p *pass) withData() Verdict {
 	case !p.listed || !listed:
 		return Verdict{Reason: Starting, Detail: v.Members.Err}
 	case m.Learner:
+		if ver, ok := p.withdrawUnfit(m); ok {
+			return ver
+		}
 		return p.giveUpOr(Verdict{Reason: CatchingUp, Detail: m.ID.String()}, m)
 	case !p.healthy(m, p.cfg.StaleAfter):
 		return Verdict{Reason: MemberUnhealthy, Detail: v.Health[m.ID].Err}
 	}
 	p.next.LaunchingSince, p.next.GaveUp = time.Time{}, false
+	p.next.FailingSince, p.next.Unfit = time.Time{}, Unfit{}
 	return p.inService(m)
 }
 
@@ -149,10 +189,17 @@ func (p *pass) withData() Verdict {
 func (p *pass) inService(m Member) Verdict {
 	hook, hooked := p.hook(Launching)
 	if s, ok := p.state(); ok && hooked && s == StatePendingWait && p.v.Group.Known() &&
-		!p.v.Receipts[CompleteKey(hook.Name)].Done() && p.healthy(m, p.cfg.ActWithin) {
+		!p.launchDone(hook) && p.healthy(m, p.cfg.ActWithin) {
 		return Verdict{Reason: CompleteLaunch, Detail: hook.Name, Action: CompleteHook{Hook: hook.Name, Result: Continue}}
 	}
 	return Verdict{Reason: Voting, Detail: m.ID.String()}
+}
+
+// launchDone reports whether the launch hook that may wait now was completed: an instance
+// that comes out of a warm pool meets it a second time.
+func (p *pass) launchDone(h Hook) bool {
+	r := p.v.Receipts[CompleteKey(h.Name)]
+	return r.Done() && r.Succeeded.After(p.next.BackSince)
 }
 
 // strangeData decides about data that this node's record does not know: taken
@@ -232,6 +279,9 @@ func (p *pass) listedWithoutData(m Member) Verdict {
 	known := rec.Member == m.ID && rec.Cluster == p.list.Cluster
 	switch {
 	case known && !rec.Ran:
+		if ver, ok := p.withdrawUnfit(m); ok {
+			return ver
+		}
 		return p.giveUpOr(p.startListed(rec), m)
 	case !known && m.Name == "" && m.Learner:
 		rec.Member, rec.Cluster, rec.Ran, rec.Promise = m.ID, p.list.Cluster, false, nil
@@ -289,6 +339,9 @@ func (p *pass) add() Verdict {
 		rec.Member, rec.Cluster, rec.Ran, rec.Promise = 0, 0, false, nil
 		return Verdict{Reason: Removed, Action: WriteRecord{Why: string(Removed), Record: rec}}
 	}
+	if ver, ok := p.awaitVersion(); ok {
+		return ver
+	}
 	for _, m := range p.list.Members {
 		switch {
 		case hasURL(m, p.v.Self.PeerURL):
@@ -300,6 +353,9 @@ func (p *pass) add() Verdict {
 	total, healthy := p.voters(p.cfg.StaleAfter, nil)
 	if !AdditionKeepsQuorum(total, healthy) {
 		return Verdict{Reason: MembersUnhealthy, Detail: fmt.Sprintf("%d of %d voters are healthy", healthy, total)}
+	}
+	if at := p.v.Data.Value.NoRoom; at != "" {
+		return p.giveUpOr(Verdict{Reason: AwaitRoom, Detail: at}, Member{})
 	}
 	return p.giveUpOr(Verdict{Reason: JoinLearner, Detail: p.v.Self.PeerURL,
 		Action: AddLearner{Instance: p.v.Self.Instance, PeerURL: p.v.Self.PeerURL}}, Member{})
@@ -327,17 +383,17 @@ func (p *pass) giveUpOr(ver Verdict, own Member) Verdict {
 		return Verdict{Reason: WithdrawLearner, Detail: own.ID.String(),
 			Action: RemoveMember{Member: own.ID, Instance: p.v.Self.Instance, Learner: own.Learner, Why: "launch abandoned"}}
 	}
-	if p.v.Receipts[CompleteKey(hook.Name)].Done() {
+	if p.launchDone(hook) {
 		return Verdict{Reason: AbandonLaunch, Detail: hook.Name}
 	}
 	return Verdict{Reason: AbandonLaunch, Detail: hook.Name, Action: CompleteHook{Hook: hook.Name, Result: Abandon}}
 }
 
-// atFault: etcd does not stay up here, or cannot be started, or our calls to be
-// added are refused by a healthy cluster.
+// atFault: etcd does not stay up here, or cannot be started, or has no room, or our calls
+// to be added are refused by a healthy cluster.
 func (p *pass) atFault(own Member) bool {
 	u := p.v.Unit
 	failing := u.Known() && (u.Value.Active == "failed" || u.Value.Sub == "auto-restart")
-	return failing || p.v.Receipts[StartEtcd{}.Key()].Failures > 0 ||
+	return failing || p.v.Data.Value.NoRoom != "" || p.v.Receipts[StartEtcd{}.Key()].Failures > 0 ||
 		(own.ID == 0 && p.v.Receipts[AddLearner{}.Key()].Failures > 0)
 }

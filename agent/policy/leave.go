@@ -36,6 +36,7 @@ func leave(p *pass) Verdict {
 	case !told && p.revoked(mark):
 		r := p.record()
 		r.Leaving = nil
+		p.next.BackSince = p.now
 		return Verdict{Reason: LeaveRevoked, Blocks: []Concern{ConcernJoin},
 			Action: WriteRecord{Why: string(LeaveRevoked), Record: r}}
 	}
@@ -49,7 +50,11 @@ func leave(p *pass) Verdict {
 		ver = l.decide()
 	}
 	ver.Blocks = []Concern{ConcernJoin}
-	ver.Duties = append(ver.Duties, WatchGroup{Every: 2 * time.Second}, WatchClosely{})
+	every := 2 * time.Second
+	if s, ok := p.state(); ok && s == StateWarmedRunning && told && ver.Reason == Left {
+		every = time.Minute // it may wait here for weeks, and metadata says when it is needed
+	}
+	ver.Duties = append(ver.Duties, WatchGroup{Every: every}, WatchClosely{})
 	if !p.listed {
 		// Every member that this node knew may have been replaced meanwhile.
 		ver.Duties = append(ver.Duties, p.watchOthers(5*time.Second)...)
@@ -96,8 +101,11 @@ func (p *pass) markLeaving(target string) Verdict {
 func (p *pass) stay() Verdict {
 	p.next.Unwritten = nil
 	p.next.QueuedSince, p.next.NotServingSince, p.next.ServingSince = time.Time{}, time.Time{}, time.Time{}
-	if h, ok := p.ownHold(); ok && h.Reason == HoldLeaving && fresh(p, SourceLock, p.v.Lock, p.cfg.ActWithin) &&
+	if h, ok := p.ownHold(); ok && h.Reason == HoldLeaving && p.lockNow() &&
 		fresh(p, SourceTarget, p.v.Lifecycle, lifecycleStale) {
+		if ver, ok := p.leftFromReboot(h); ok {
+			return ver
+		}
 		// A removal of ours that was given up may still take effect: the slot is held
 		// until it cannot, also by a process that does not remember asking for it.
 		if until := later(p.mayLand(p.own), p.v.Started.Add(landsWithin)); h.Phase == Acting && p.now.Before(until) {
@@ -109,6 +117,22 @@ func (p *pass) stay() Verdict {
 		return Verdict{Reason: LifecycleUnknown, Detail: p.v.Lifecycle.Err}
 	}
 	return Verdict{Reason: NotLeaving}
+}
+
+// leftFromReboot decides about an acting hold that was one for a reboot before this
+// node was told to go, now that it is to stay after all: the reboot may still come.
+func (p *pass) leftFromReboot(h Hold) (Verdict, bool) {
+	r, l := p.v.Receipts[Reboot{}.Key()], p.v.Login
+	switch {
+	case h.Phase != Acting:
+	case h.Client != "":
+		return Verdict{Reason: TakeLock, Detail: "it is client " + h.Client + "'s again", Action: TakeSlot{Take: p.take(HoldFleetLock, Acting)}}, true
+	case l.Known() && l.Value.GoingDown:
+		return Verdict{Reason: Rebooting}, true
+	case r.Done() && p.now.Before(r.Succeeded.Add(rebootWithin)):
+		return Verdict{Reason: Rebooting, Recheck: r.Succeeded.Add(rebootWithin)}, true
+	}
+	return Verdict{}, false
 }
 
 // revoked reports whether AWS positively says, by two sources and since the
@@ -202,6 +226,10 @@ func (l *leaver) findDeadline() {
 // findMembership tells whether this node is in the cluster, by a survivor's
 // linearizable list only: never by one's own member.
 func (l *leaver) findMembership() {
+	if l.cfg.Role == RoleWorker {
+		l.out = true
+		return
+	}
 	r := l.record()
 	never := r.Member == 0 && (r.Promise == nil || !r.Promise.Committed)
 	if l.listNow() && (r.Cluster == 0 || r.Cluster == l.list.Cluster) {
@@ -234,9 +262,14 @@ func (l *leaver) allOurs() bool {
 func (l *leaver) decide() Verdict {
 	g := l.v.Group
 	switch {
+	case l.cfg.Role == RoleWorker:
+		return l.afterRemoval()
 	case fresh(l.pass, SourceGroup, g, 5*time.Second) && (g.Value.Desired == 0 || g.Value.Deleting) && l.allOurs():
 		return l.complete(GroupEnds)
 	case l.out:
+		if ver, wait := l.promised(); wait {
+			return ver
+		}
 		return l.afterRemoval()
 	case !l.in && l.hurry:
 		return l.stopUnremoved()
@@ -244,6 +277,8 @@ func (l *leaver) decide() Verdict {
 		return Verdict{Reason: UnitUnknown, Detail: l.v.Unit.Err}
 	case !l.hurry && l.stoppedTooSoon():
 		return Verdict{Reason: StartMember, Detail: "there is time again", Action: StartEtcd{Initial: l.initial()}}
+	case !l.in && !l.listed && l.awaited():
+		return l.startFirst(l.record())
 	case !l.in:
 		return Verdict{Reason: MembershipUnknown, Detail: l.v.Members.Err}
 	case l.member.Learner:
@@ -272,14 +307,51 @@ func (l *leaver) decide() Verdict {
 		}
 		return Verdict{Reason: RemoveSelf, Detail: l.member.ID.String(), Action: l.remove()}
 	}
+	if h, ok := l.ownHold(); ok && h.Reason != HoldLeaving && !l.noSpace() {
+		// Told to go in the middle of a reboot, or while somebody holds the lock here:
+		// it never queues behind itself. Acting stays acting: the reboot may come yet.
+		if !l.lockNow() {
+			return Verdict{Reason: LockUnknown, Detail: l.v.Lock.Err}
+		}
+		return Verdict{Reason: TakeLock, Detail: fmt.Sprintf("its own hold (%s, %s) becomes one for leaving", h.Reason, h.Phase),
+			Action: TakeSlot{Take: l.take(HoldLeaving, h.Phase)}}
+	}
 	if ver, wait := l.awaitReplacement(); wait {
-		if h, ok := l.ownHold(); ok && fresh(l.pass, SourceLock, l.v.Lock, l.cfg.ActWithin) {
+		if h, ok := l.ownHold(); ok && l.lockNow() {
 			// The replacement became due after the slot was taken: others go first.
 			return Verdict{Reason: GiveBackLock, Detail: ver.Detail, Action: h.release()}
 		}
 		return ver
 	}
 	return l.underLock()
+}
+
+// promised: this node's word for a first cluster is out, and others may have founded
+// it on that: without this node's vote they might never be a majority. It takes its
+// word back, and goes when nobody can start what it promised any more; where somebody
+// did, it joins in, and leaves in order.
+func (l *leaver) promised() (Verdict, bool) {
+	r, g := l.record(), l.v.Group
+	mine := r.Promise
+	switch {
+	case mine == nil || r.Member != 0 || l.hurry || l.listNow():
+		return Verdict{}, false
+	case !mine.Withdrawn:
+		return l.withdraw(r), true
+	case fresh(l.pass, SourceGroup, g, groupFresh) && g.Value.ClusterTag == mine.ClusterID().String():
+		return l.commit(r), true
+	}
+	who, stands := l.standsBy(mine)
+	return Verdict{Reason: AwaitWithdrawal, Detail: who}, stands
+}
+
+// awaited: this node committed itself to the first cluster and has not started, so
+// that the others may lack its vote to become a cluster at all: it starts, and leaves
+// in order.
+func (l *leaver) awaited() bool {
+	r, u, d, g := l.record(), l.v.Unit, l.v.Data, l.v.Group
+	return r.Promise != nil && r.Promise.Committed && !r.Ran && d.Known() && d.Value.Empty && u.Known() && u.Value.Down() &&
+		fresh(l.pass, SourceGroup, g, groupFresh) && g.Value.ClusterTag == r.Promise.ClusterID().String()
 }
 
 // serves notes that the member was seen to serve.

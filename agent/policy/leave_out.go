@@ -21,7 +21,7 @@ func (l *leaver) underLock() Verdict {
 	if l.noSpace() {
 		return l.withoutWrites()
 	}
-	if !fresh(l.pass, SourceLock, l.v.Lock, l.cfg.ActWithin) {
+	if !l.lockNow() {
 		return Verdict{Reason: LockUnknown, Detail: l.v.Lock.Err, Recheck: capAt}
 	}
 	switch {
@@ -32,7 +32,7 @@ func (l *leaver) underLock() Verdict {
 	case h.Phase == Granted && !l.mayRemove(l.member.ID):
 		return Verdict{Reason: GiveBackLock, Detail: l.quorumDetail(),
 			Action: h.release()}
-	case h.Phase == Granted:
+	case h.Phase == Granted || l.unfenced(h):
 		return Verdict{Reason: BeginLeaving, Action: MarkActing{Revision: h.Revision}}
 	}
 	return l.goNow()
@@ -43,7 +43,7 @@ func (l *leaver) takeable() bool {
 	lock := l.v.Lock.Value
 	head := len(lock.Leaving) > 0 && lock.Leaving[0].Instance == l.v.Self.Instance
 	empty := len(lock.Leaving) == 0 && len(lock.Queue) == 0
-	return fresh(l.pass, SourceLock, l.v.Lock, l.cfg.ActWithin) && len(lock.Holders) < max(1, lock.Slots) && (head || empty)
+	return l.lockNow() && len(lock.Holders) < max(1, lock.Slots) && (head || empty)
 }
 
 // queue takes the slot when it is our turn and the rest can do without us.
@@ -55,7 +55,7 @@ func (l *leaver) queue() Verdict {
 		ver = l.cannotRemove()
 		ver.Duties = []Duty{KeepQueued{Reason: HoldLeaving}}
 	case l.takeable():
-		ver.Reason, ver.Action = TakeLock, TakeSlot{Reason: HoldLeaving}
+		ver.Reason, ver.Action = TakeLock, TakeSlot{Take: l.take(HoldLeaving, Granted)}
 		if len(lock.Leaving) == 0 {
 			ver.Duties = nil // one transaction takes it directly
 		}
@@ -73,7 +73,7 @@ func (l *leaver) goNow() Verdict {
 	if !l.mayRemove(l.member.ID) {
 		return l.cannotRemove()
 	}
-	if to, ok := l.successor(); ok && l.v.Receipts[MoveLeader{}.Key()].Failures < 3 {
+	if to, ok := l.successor(l.member.ID); ok && l.v.Receipts[MoveLeader{}.Key()].Failures < 3 {
 		return Verdict{Reason: HandOver, Detail: "to " + to.String(), Action: MoveLeader{To: to}}
 	}
 	return Verdict{Reason: RemoveSelf, Detail: l.member.ID.String(), Action: l.remove()}
@@ -85,18 +85,18 @@ func (l *leaver) remove() Action {
 
 // successor chooses who shall lead when this node's member leads: the healthy
 // voter that stays with the highest applied index.
-func (l *leaver) successor() (MemberID, bool) {
-	if h := l.v.Health[l.member.ID]; !h.Known() || h.Value.Leader != l.member.ID {
+func (p *pass) successor(own MemberID) (MemberID, bool) {
+	if h := p.v.Health[own]; own == 0 || !h.Known() || h.Value.Leader != own {
 		return 0, false
 	}
 	var to, leavingTo MemberID
 	var index, leavingIndex uint64
-	for _, m := range l.list.Members {
-		if m.ID == l.member.ID || !l.healthy(m, l.cfg.ActWithin) {
+	for _, m := range p.list.Members {
+		if m.ID == own || !p.healthy(m, p.cfg.ActWithin) {
 			continue
 		}
-		i := l.v.Health[m.ID].Value.Applied
-		if l.instanceLeaving(l.list.Instance(m)) {
+		i := p.v.Health[m.ID].Value.Applied
+		if p.instanceLeaving(p.list.Instance(m)) {
 			if leavingTo == 0 || i > leavingIndex {
 				leavingTo, leavingIndex = m.ID, i
 			}
@@ -145,7 +145,7 @@ func (l *leaver) atDeadline() Verdict {
 		// Only the lock's patience ended, not the time: keep waiting.
 		return l.cannotRemove()
 	}
-	if to, ok := l.successor(); ok && l.v.Receipts[MoveLeader{}.Key()].Failures < 2 {
+	if to, ok := l.successor(l.member.ID); ok && l.v.Receipts[MoveLeader{}.Key()].Failures < 2 {
 		return Verdict{Reason: DeadlineHandOver, Detail: "to " + to.String(), Action: MoveLeader{To: to}}
 	}
 	return l.stopUnremoved()
@@ -175,6 +175,8 @@ func (l *leaver) stopUnremoved() Verdict {
 func (l *leaver) afterRemoval() Verdict {
 	u := l.v.Unit
 	switch {
+	case l.cfg.Role == RoleWorker:
+		u = Fact[Unit]{At: l.now} // it runs none
 	case !u.Known() && !l.hurry:
 		return Verdict{Reason: UnitUnknown, Detail: u.Err}
 	case u.Known() && !u.Value.Stopped():
@@ -184,10 +186,10 @@ func (l *leaver) afterRemoval() Verdict {
 	if !u.Known() {
 		why = DeadlineComplete // nobody can tell that etcd is stopped, and no time is left
 	}
-	if l.own == 0 {
+	if _, held := l.ownHold(); l.own == 0 && !held {
 		return l.complete(NothingToLeave)
 	}
-	if !fresh(l.pass, SourceLock, l.v.Lock, l.cfg.ActWithin) {
+	if !l.lockNow() {
 		if l.hurry {
 			return l.complete(DeadlineComplete)
 		}
@@ -207,6 +209,9 @@ func (l *leaver) afterRemoval() Verdict {
 // complete lets the group go on, once, when the hook is seen open.
 func (l *leaver) complete(why Reason) Verdict {
 	done := l.hooked && l.completed()
+	if h, ok := l.poolHook(); ok {
+		return Verdict{Reason: why, Detail: h.Name, Action: CompleteHook{Hook: h.Name, Result: Continue}}
+	}
 	switch {
 	case done:
 		return Verdict{Reason: Left, Detail: l.hook.Name}
@@ -218,6 +223,22 @@ func (l *leaver) complete(why Reason) Verdict {
 		return Verdict{Reason: Left, Detail: "the group has no terminate hook for this agent"}
 	}
 	return Verdict{Reason: AwaitHook, Detail: l.hook.Name}
+}
+
+// poolHook gives the launch hook of an instance that was launched into a warm pool. It waits
+// in the same state as one that comes back from service, for which the terminating hook is
+// open, and AWS does not say which. So that one is completed first, for which "no such action"
+// is as good as done, and the launch hook if the instance then still waits.
+func (l *leaver) poolHook() (Hook, bool) {
+	h, hooked := l.pass.hook(Launching)
+	if s, ok := l.state(); !ok || s != StateWarmedPendingWait || !hooked || !l.v.Group.Known() {
+		return Hook{}, false
+	}
+	if l.hooked && !(l.completed() && l.v.Group.At.After(l.v.Receipts[CompleteKey(l.hook.Name)].Succeeded)) {
+		return Hook{}, false
+	}
+	r := l.v.Receipts[CompleteKey(h.Name)]
+	return h, !(r.Done() && r.Succeeded.After(l.mark.Since))
 }
 
 // cannotRemove says why this node's member may not be removed now: because the

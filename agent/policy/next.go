@@ -9,16 +9,18 @@ import (
 // Next decides what one pass does. It changes neither st nor v.
 func Next(cfg Config, st State, v View) (State, Decision) {
 	p := look(cfg, st, &v)
-	d := Decision{Verdicts: make(map[Concern]Verdict, 4), Steward: p.steward}
+	d := Decision{Verdicts: make(map[Concern]Verdict, 6), Steward: p.steward}
 	var blocked []Concern
 	for _, c := range [...]struct {
 		name Concern
 		ask  func(*pass) Verdict
 	}{
 		{ConcernRequest, requests},
+		{ConcernElection, election},
 		{ConcernLeave, leave},
 		{ConcernSteward, steward},
 		{ConcernJoin, join},
+		{ConcernReboot, reboot},
 	} {
 		ver := c.ask(p)
 		d.Recheck = earlier(d.Recheck, ver.Recheck)
@@ -64,12 +66,12 @@ func (p *pass) gate(ver Verdict, recheck time.Time) (Verdict, time.Time) {
 	if p.v.InFlight != nil {
 		return hold(Busy), recheck
 	}
-	if last := p.v.Last; last.Action != nil && !p.observedSince(last.Action.affects(), last.Ended) {
+	if last := p.v.Last; last.Action != nil && !p.observedSince(p.unseen(last.Action), last.Ended) {
 		ver.Duties = append(ver.Duties, WatchClosely{})
 		return hold(Settling), recheck
 	}
 	if r, ok := p.v.Receipts[ver.Action.Key()]; ok && r.Failures > 0 {
-		if at := r.Ended.Add(backoff(ver.Action, r.Failures)); p.v.Now.Before(at) {
+		if at := r.Ended.Add(p.backoff(ver.Action, r.Failures)); p.v.Now.Before(at) {
 			return hold(BackedOff), earlier(recheck, at)
 		}
 	}
@@ -88,11 +90,15 @@ const startAgain = 10 * time.Second
 // backoff is the pause after n failures in a row: 0.5 s doubling to 30 s. Changes
 // of the member list are tried again every second at the latest: etcd refuses them
 // for 5 s after the last one, which is the commonest cause, and asks no more than
-// to wait.
-func backoff(a Action, n int) time.Duration {
+// to wait. But it adds nobody while any voter is away, which may be for long.
+func (p *pass) backoff(a Action, n int) time.Duration {
 	longest := 30 * time.Second
 	switch a.(type) {
-	case AddLearner, RemoveMember:
+	case AddLearner:
+		if total, healthy := p.voters(p.cfg.StaleAfter, nil); healthy == total {
+			longest = time.Second
+		}
+	case RemoveMember:
 		longest = time.Second
 	}
 	d := 500 * time.Millisecond
@@ -100,6 +106,34 @@ func backoff(a Action, n int) time.Duration {
 		d *= 2
 	}
 	return min(d, longest)
+}
+
+// unseen is what an action may have changed and the view does not show.
+func (p *pass) unseen(a Action) source {
+	s := a.affects()
+	if p.v.Lock.Known() && Shown(a, p.v.Self, p.v.Lock.Value) {
+		s &^= srcLock
+	}
+	return s
+}
+
+// Shown reports whether a look at the lock shows by itself that an action of this node's was
+// done: it was made by the action's own transaction, or after it.
+func Shown(a Action, self Self, l Lock) bool {
+	own := slices.IndexFunc(l.Holders, func(h Hold) bool { return h.Instance == self.Instance })
+	switch a := a.(type) {
+	case TakeSlot:
+		if own < 0 {
+			return false
+		}
+		h, t := l.Holders[own], a.Take
+		return h.Boot == self.Boot && h.Revision > t.Revision && h.Reason == t.Reason && h.Phase == t.Phase && h.Client == t.Client
+	case MarkActing:
+		return own >= 0 && l.Holders[own].Phase == Acting && l.Holders[own].Revision > a.Revision
+	case ReleaseHold:
+		return l.Revision > a.Revision && !slices.ContainsFunc(l.Holders, func(h Hold) bool { return h.Slot == a.Slot && h.Revision <= a.Revision })
+	}
+	return false
 }
 
 // observedSince reports whether every named fact was observed by an attempt that
@@ -114,7 +148,9 @@ func (p *pass) observedSince(s source, t time.Time) bool {
 		s&srcUnit != 0 && !ok(v.Unit.Known(), v.Unit.At),
 		s&srcData != 0 && !ok(v.Data.Known(), v.Data.At),
 		s&srcMembers != 0 && !ok(v.Members.Known(), v.Members.At),
-		s&srcLock != 0 && !ok(v.Lock.Known(), v.Lock.At):
+		s&srcLock != 0 && !ok(v.Lock.Known(), v.Lock.At),
+		s&srcLogin != 0 && !ok(v.Login.Known(), v.Login.At),
+		s&srcPulse != 0 && !ok(v.Pulse.Known(), v.Pulse.At):
 		return false
 	}
 	if s&srcHealth != 0 {
@@ -157,6 +193,9 @@ type pass struct {
 	// whether a known one was too old already.
 	expires [NumSources]time.Time
 	wants   [NumSources]bool
+
+	voices []voice // every voter's word, once collected
+	found  finding // what they come to
 }
 
 // listNow reports whether the list is fresh enough to act on. It is asked only
@@ -185,8 +224,10 @@ func look(cfg Config, st State, v *View) *pass {
 		p.own = v.Record.Member
 	}
 	p.steward = p.isSteward()
+	p.trackLock()
 	p.trackForgotten()
 	p.trackLearners()
+	p.trackVote()
 	return p
 }
 

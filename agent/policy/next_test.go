@@ -36,7 +36,7 @@ func steady() View {
 		g.Instances = append(g.Instances, GroupInstance{ID: id, State: StateInService})
 		l.Members = append(l.Members, Member{ID: MemberID(n), Name: string(id),
 			PeerURLs: []string{fmt.Sprintf("https://%d:2380", n)}, ClientURLs: []string{fmt.Sprintf("https://%d:2379", n)}})
-		v.Health[MemberID(n)] = Observed(Health{Cluster: 9, Member: MemberID(n), Leader: 1, Serves: true, Committed: 100, Applied: 100}, t0)
+		v.Health[MemberID(n)] = Observed(Health{Cluster: 9, Member: MemberID(n), Leader: 1, Serves: true, Committed: 100, Applied: 100, Version: "3.6.16"}, t0)
 		if n > 1 {
 			v.Peers[id] = Observed(Peer{Instance: id, PeerURL: l.Members[n-1].PeerURLs[0], HasData: true, Member: MemberID(n), Cluster: 9}, t0)
 		}
@@ -73,7 +73,7 @@ func TestVerdicts(t *testing.T) {
 		want outcome
 	}{
 		{"all well", steady(), nil, outcome{nil, NotLeaving, AllWell, Voting}},
-		{"leave: the lock first", told(), nil, outcome{TakeSlot{Reason: HoldLeaving}, TakeLock, AllWell, Voting}},
+		{"leave: the lock first", told(), nil, outcome{TakeSlot{Take: Take{Reason: HoldLeaving, Phase: Granted, Member: 1, Cluster: 9}}, TakeLock, AllWell, Voting}},
 		{"leave: another holds it", told(), func(v *View) {
 			v.Lock.Value.Holders = []Hold{{Instance: "i-2", Member: 2, Cluster: 9, Reason: HoldLeaving, Phase: Acting}}
 		}, outcome{nil, AwaitLock, AllWell, Voting}},

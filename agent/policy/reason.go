@@ -60,6 +60,7 @@ const (
 	LearnerLeaving     Reason = "LearnerLeaving"     // a learner's instance is told to go: not promoted
 	LearnerStuck       Reason = "LearnerStuck"       // a learner without progress is removed
 	PromotionUnhealthy Reason = "PromotionUnhealthy" // the voters are not healthy enough to promote
+	PromotionUnsafe    Reason = "PromotionUnsafe"    // the leader's etcd is too old to promote safely
 	AllWell            Reason = "AllWell"            // nothing to do for the cluster
 )
 
@@ -91,8 +92,12 @@ const (
 	StartFirst       Reason = "StartFirst"       // starting the first cluster
 	WipedVoter       Reason = "WipedVoter"       // our member's data is gone: removing the old member
 	URLTaken         Reason = "URLTaken"         // another member has our peer URL: wait until it is reaped
+	AwaitRoom        Reason = "AwaitRoom"        // etcd's data directory has no room: not joining, nothing promised
 	LearnerAhead     Reason = "LearnerAhead"     // another learner joins first
 	MembersUnhealthy Reason = "MembersUnhealthy" // too few healthy voters to add one
+	VersionBehind    Reason = "VersionBehind"    // etcd here is older than the cluster
+	VersionAhead     Reason = "VersionAhead"     // etcd here is more than one minor version ahead of the cluster
+	VersionUnknown   Reason = "VersionUnknown"   // the cluster's version, or that of an etcd that does not run, cannot be told
 	JoinLearner      Reason = "JoinLearner"      // adding this node as a learner
 	RecordIdentity   Reason = "RecordIdentity"   // writing our member id down before starting
 	StartLearner     Reason = "StartLearner"     // starting the learner
@@ -104,5 +109,92 @@ const (
 	Voting           Reason = "Voting"           // a healthy voter
 	FreshAllowed     Reason = "FreshAllowed"     // an operator asked for a fresh start: removing the tag
 	FreshRefused     Reason = "FreshRefused"     // a fresh start was asked for and refused
+	Worker           Reason = "Worker"           // this node runs no member
 	WeightedCapacity Reason = "WeightedCapacity" // the group counts with weights: refused
+)
+
+// Reasons of requests from outside: operators and FleetLock clients.
+const (
+	RequestDone    Reason = "RequestDone"    // answered: done, or there is nothing to do
+	RequestRefused Reason = "RequestRefused" // not understood, or never possible
+	TakeOrder      Reason = "TakeOrder"      // an operator's order to reboot is written to disk, or taken back
+	GrantLock      Reason = "GrantLock"      // the lock is taken for who asked: they may disrupt this node
+	WrongGroup     Reason = "WrongGroup"     // a FleetLock client of another group than this node's
+	OtherClient    Reason = "OtherClient"    // somebody else has, or waits for, the lock at this node
+	ReleaseAsked   Reason = "ReleaseAsked"   // an operator has a hold given back
+	HoldChanged    Reason = "HoldChanged"    // the hold is not any more what the operator was shown
+	SetLockSlots   Reason = "SetLockSlots"   // an operator changes how many may hold the lock
+)
+
+// Reasons of rebooting.
+const (
+	RebootNotWanted Reason = "RebootNotWanted" // nobody wants a reboot
+	RebootOff       Reason = "RebootOff"       // a source wants one, and the strategy is off
+	RebootInVain    Reason = "RebootInVain"    // a source still wants one after a reboot for it
+	WantUnknown     Reason = "WantUnknown"     // a source does not tell whether it wants one
+	LeavingFirst    Reason = "LeavingFirst"    // this node is told to go: it is not rebooted
+	AwaitWindow     Reason = "AwaitWindow"     // outside the configured windows
+	AwaitUsers      Reason = "AwaitUsers"      // people are logged in
+	LoginUnknown    Reason = "LoginUnknown"    // logind does not tell who is logged in and what forbids a reboot
+	Inhibited       Reason = "Inhibited"       // a program forbids reboots
+	RebootNoMember  Reason = "RebootNoMember"  // this node's member does not vote yet
+	RebootNoSpace   Reason = "RebootNoSpace"   // NOSPACE: no member is rebooted
+	MemberJoining   Reason = "MemberJoining"   // a learner exists
+	MemberLeaving   Reason = "MemberLeaving"   // another member's instance is told to go
+	VotersMissing   Reason = "VotersMissing"   // fewer voters than the group wants
+	VotersUnhealthy Reason = "VotersUnhealthy" // another voter does not serve
+	SmallCluster    Reason = "SmallCluster"    // one or two voters, and reboot.small_clusters is off
+	RunBefore       Reason = "RunBefore"       // the lock is held: the scripts before the reboot run
+	ScriptFailed    Reason = "ScriptFailed"    // a script failed: before a reboot it is put off, after one the slot is kept
+	NoteReboot      Reason = "NoteReboot"      // writing down what a reboot is for
+	BeginReboot     Reason = "BeginReboot"     // everything is ready: the hold becomes acting
+	RebootNow       Reason = "RebootNow"       // rebooting the machine
+	Rebooting       Reason = "Rebooting"       // the machine is about to go down
+	RebootStalled   Reason = "RebootStalled"   // logind accepted the reboot minutes ago, and the machine is still up
+	ComingBack      Reason = "ComingBack"      // rebooted; this node is not healthy yet
+	RunAfter        Reason = "RunAfter"        // back and healthy: the scripts after the reboot run
+	PauseBetween    Reason = "PauseBetween"    // back and healthy: the slot is kept for reboot.pause_between
+	AwaitSteady     Reason = "AwaitSteady"     // back and healthy: the FleetLock client is to say so
+	RebootDone      Reason = "RebootDone"      // the slot is given back after the reboot
+	HeldForClient   Reason = "HeldForClient"   // a FleetLock client was granted the lock and may reboot the machine
+	HeldForOperator Reason = "HeldForOperator" // an operator holds the lock at this node
+	PlaceKept       Reason = "PlaceKept"       // the slot is kept a while for who asked for it
+	PlaceLapsed     Reason = "PlaceLapsed"     // who asked for the slot did not ask again
+)
+
+// Reasons of elections, of which nothing is done about the first ones.
+const (
+	NoVote             Reason = "NoVote"             // this node is no voter
+	LeaderKnown        Reason = "LeaderKnown"        // etcd has a leader and commits
+	Electing           Reason = "Electing"           // no leader, too early or by too few words to do anything
+	ElectionStuck      Reason = "ElectionStuck"      // a majority knows no leader
+	PeersUnreachable   Reason = "PeersUnreachable"   // no leader, and no word of a majority's agents
+	MajorityLost       Reason = "MajorityLost"       // a majority is gone for good, or without its data
+	AlarmNoSpace       Reason = "AlarmNoSpace"       // no leader, and the database is full
+	AlarmCorrupt       Reason = "AlarmCorrupt"       // no leader, and a member's data is wrong
+	ElectionCannotTell Reason = "ElectionCannotTell" // whether there is a leader cannot be told
+	LeaderStalled      Reason = "LeaderStalled"      // a leader that commits nothing
+	FrozenMember       Reason = "FrozenMember"       // this node's member answers nothing, while there is a leader
+	ElectionOff        Reason = "ElectionOff"        // stuck, and force_election.enabled is false
+	ElectionCooldown   Reason = "ElectionCooldown"   // stuck again soon after an attempt
+	AttemptsSpent      Reason = "AttemptsSpent"      // stuck, and all attempts are spent
+	AwaitHolder        Reason = "AwaitHolder"        // stuck, and a member that reboots has yet to come back
+	ProposePlan        Reason = "ProposePlan"        // publishing a plan to restart etcd
+	JoinPlan           Reason = "JoinPlan"           // taking part in another's plan
+	AwaitPlan          Reason = "AwaitPlan"          // a majority does not publish one plan yet
+	AwaitTurn          Reason = "AwaitTurn"          // another member is restarted first
+	BeginRestart       Reason = "BeginRestart"       // writing down that this member's turn begins
+	SaveFirst          Reason = "SaveFirst"          // saving a snapshot before etcd is restarted
+	RestartStuck       Reason = "RestartStuck"       // restarting etcd in its turn
+	Restarted          Reason = "Restarted"          // this member's turn is over
+	StopStuck          Reason = "StopStuck"          // stopping etcd together with all others
+	AwaitStopped       Reason = "AwaitStopped"       // others are still to stop
+	PauseStopped       Reason = "PauseStopped"       // everybody is stopped: the pause
+	StartStuck         Reason = "StartStuck"         // starting etcd again
+	AwaitLeader        Reason = "AwaitLeader"        // restarted: a leader is waited for
+	ElectionWon        Reason = "ElectionWon"        // there is a leader: the plan is over
+	ElectionFailed     Reason = "ElectionFailed"     // the plan is over without a leader
+	ElectionCut        Reason = "ElectionCut"        // the agent ended in the middle of a plan
+	ElectionAsked      Reason = "ElectionAsked"      // an operator asked for a plan
+	ElectionRefused    Reason = "ElectionRefused"    // an operator asked, and a restart cannot help
 )

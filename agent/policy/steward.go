@@ -173,7 +173,11 @@ func steward(p *pass) Verdict {
 		every = 5 * time.Second
 		ver.Duties = append(ver.Duties, WatchInstances{Every: every, IDs: strings.Join(suspects, ",")})
 	}
-	busy := len(suspects) > 0 || slices.ContainsFunc(p.list.Members, func(m Member) bool { return m.Learner })
+	learning := slices.ContainsFunc(p.list.Members, func(m Member) bool { return m.Learner })
+	busy := len(suspects) > 0 || learning
+	if learning {
+		ver.Duties = append(ver.Duties, WatchVersions{})
+	}
 	if busy || ver.Action != nil || ver.Reason == StewardUnsure {
 		ver.Duties = append(ver.Duties, WatchClosely{})
 	}
@@ -235,13 +239,19 @@ func reap(p *pass) (Verdict, bool) {
 	return waiting, waiting.Reason != ""
 }
 
-// evict deletes leaving holds whose member is out of the cluster.
+// evict deletes leaving holds whose member is out of the cluster, and holds for a
+// reboot whose instance EC2 proves gone: nothing else but its holder or an operator
+// ends those.
 func evict(p *pass) (Verdict, bool) {
 	for _, h := range p.v.Lock.Value.Holders {
+		if h.Reason != HoldLeaving && p.terminated(h.Instance) && p.lockNow() {
+			return Verdict{Reason: EvictHold, Detail: fmt.Sprintf("%s (%s, %s): instance terminated", h.Instance, h.Reason, h.Phase),
+				Action: h.release()}, true
+		}
 		if _, member := p.list.Find(h.Member); member || h.Reason != HoldLeaving || h.Cluster != p.list.Cluster {
 			continue
 		}
-		if !fresh(p, SourceLock, p.v.Lock, p.cfg.ActWithin) || p.v.Lock.At.After(p.v.Members.At) {
+		if !p.lockNow() || p.v.Lock.At.After(p.v.Members.At) {
 			// The list must have been read after the hold was seen: a hold of a member
 			// that was added in between would look orphaned.
 			return Verdict{}, false
@@ -325,6 +335,9 @@ func learner(p *pass, m Member) Verdict {
 		total, healthy := p.voters(p.cfg.ActWithin, nil)
 		if !AdditionKeepsQuorum(total, healthy) {
 			return Verdict{Reason: PromotionUnhealthy, Detail: who}
+		}
+		if r, detail := p.versionForbids(h.Value.Version); r != "" {
+			return Verdict{Reason: r, Detail: who + ": " + detail}
 		}
 		return Verdict{Reason: PromoteLearner, Detail: who, Action: Promote{Member: m.ID}}
 	}

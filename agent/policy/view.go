@@ -41,6 +41,49 @@ type Config struct {
 	// LaunchHook and TerminateHook name the hooks this agent completes; empty:
 	// the only hook on the transition, else the one whose name starts with quorumd.
 	LaunchHook, TerminateHook string
+	// Role is what this node does; empty: RoleMember.
+	Role Role
+	// LockGroup is the group of the disruption lock that this node belongs to: for a
+	// member always MembersGroup (also when empty), for a worker its reboot.group.
+	LockGroup string
+	Reboot    RebootConfig
+	Force     ForceConfig
+}
+
+// Role is what a node does.
+type Role string
+
+// The roles.
+const (
+	RoleMember Role = "member" // it runs etcd
+	RoleWorker Role = "worker" // it only uses the lock and the hooks
+)
+
+// Strategy is whether this agent reboots the machine when a source wants it.
+type Strategy string
+
+// The strategies. An operator's own request and FleetLock clients are served
+// under both.
+const (
+	StrategyLock Strategy = "lock"
+	StrategyOff  Strategy = "off"
+)
+
+// RebootConfig is the part of the configuration about reboots.
+type RebootConfig struct {
+	// Strategy; empty: StrategyLock.
+	Strategy Strategy
+	// Windows in which reboots may begin; none: always.
+	Windows Windows
+	// PauseBetween is how long a node that is back and healthy keeps its slot.
+	PauseBetween time.Duration
+	// SmallClusters allows reboots of members where there are one or two voters.
+	SmallClusters bool
+	// UserGrace is how long people who are logged in are waited for, at most.
+	UserGrace time.Duration
+	// Services: there are units that must be up before this node counts as
+	// healthy: View.Down is observed.
+	Services bool
 }
 
 // DefaultConfig gives the values of quorumd.yaml's defaults.
@@ -57,6 +100,10 @@ func DefaultConfig() Config {
 		LearnerTimeout:     10 * time.Minute,
 		StewardSilence:     time.Minute,
 		ForgottenAfter:     time.Hour,
+		Force:              ForceConfig{Enabled: true, After: 30 * time.Second, Pause: 5 * time.Second, Cooldown: 10 * time.Minute, MaxAttempts: 3},
+		Role:               RoleMember,
+		LockGroup:          MembersGroup,
+		Reboot:             RebootConfig{Strategy: StrategyLock, UserGrace: 5 * time.Minute},
 	}
 }
 
@@ -88,10 +135,25 @@ type View struct {
 	Health map[MemberID]Fact[Health]
 	// Local is the state of whatever answers on this node's own client port.
 	Local Fact[Health]
+	// EtcdVersion is the version of etcd that this node's unit starts, running or not. Its
+	// Err without a value: it cannot be told.
+	EtcdVersion Fact[string]
+	// ClusterVersion is what the members agreed on ("3.6.0"): the lowest minor version
+	// among them.
+	ClusterVersion Fact[string]
+	// Pulse is this node's own etcd, as far as it can be told without a quorum.
+	Pulse Fact[Pulse]
 	// Lock is the disruption lock.
 	Lock Fact[Lock]
 	// Peers is what the other agents of the group say of themselves.
 	Peers map[InstanceID]Fact[Peer]
+	// Wants is whether each source that is observed on this node wants a reboot.
+	Wants map[WantSource]Fact[Want]
+	// Login is logind's state.
+	Login Fact[Login]
+	// Down are the configured units of this node that are not up; observed only where
+	// there are any (RebootConfig.Services).
+	Down Fact[[]string]
 	// Certificates are this node's certificate files, for warnings only.
 	Certificates Fact[[]Certificate]
 
@@ -147,6 +209,8 @@ type Data struct {
 	// Member and Cluster are the ids in its write-ahead log; 0 when unreadable.
 	Member  MemberID
 	Cluster ClusterID
+	// NoRoom says where, if its file system has too little left for etcd to start with.
+	NoRoom string
 }
 
 // MemberList is a linearizable member list together with what quorumd keeps
@@ -223,58 +287,6 @@ type Health struct {
 	Version          string
 }
 
-// Lock is the disruption lock's state: one linearizable read of its prefix.
-type Lock struct {
-	// Revision is the store's revision of the read.
-	Revision int64
-	Slots    int
-	Holders  []Hold
-	// Leaving is the queue of leaving nodes, which goes ahead of all others;
-	// Queue the ordinary one. Both in FIFO order.
-	Leaving, Queue []Waiter
-}
-
-// HoldPhase is how far a hold has come.
-type HoldPhase string
-
-// A granted hold may be given back at any time; an acting one never ends by time.
-const (
-	Granted HoldPhase = "granted"
-	Acting  HoldPhase = "acting"
-)
-
-// HoldReason is why a hold was taken.
-type HoldReason string
-
-// The reasons to hold the disruption lock.
-const HoldLeaving HoldReason = "leaving"
-
-// Hold is one slot's holder. Its ModRevision is the fencing token.
-type Hold struct {
-	Slot     int
-	Instance InstanceID
-	Machine  string
-	Boot     string
-	Member   MemberID
-	Cluster  ClusterID
-	Reason   HoldReason
-	Phase    HoldPhase
-	// Since is the holder's own clock when it took the slot: for people only.
-	Since    time.Time
-	Revision int64
-}
-
-// release gives exactly this hold back.
-func (h Hold) release() ReleaseHold {
-	return ReleaseHold{Slot: h.Slot, Instance: h.Instance, Revision: h.Revision}
-}
-
-// Waiter is one place in a queue.
-type Waiter struct {
-	Instance InstanceID
-	Revision int64 // create revision: the order
-}
-
 // Peer is what another agent says of itself.
 type Peer struct {
 	Instance           InstanceID
@@ -289,6 +301,10 @@ type Peer struct {
 	Cluster ClusterID
 	// Leaving: its leaving marker is set.
 	Leaving bool
+	// Etcd is its own etcd, as it sees it.
+	Etcd EtcdWord
+	// Election is the newest plan that it takes part in, nil for none.
+	Election *Election
 }
 
 // Record is what a node keeps on disk, fsynced before the act it allows.
@@ -306,6 +322,69 @@ type Record struct {
 	Leaving *Leaving
 	// Endpoints are client URLs of members, as last known.
 	Endpoints []string
+	// Reboot is an operator's order to reboot, nil for none. It outlives the agent,
+	// and ends with the boot in which it was given.
+	Reboot *RebootOrder
+	// Rebooted is the last reboot that this node was about to do by itself; nil:
+	// none, or there is nothing more to remember of it.
+	Rebooted *Rebooted
+	// Voters are the cluster's voters, as last known.
+	Voters []Voter
+	// Election is the newest plan to restart a stuck etcd, nil: none to remember.
+	Election *Election
+}
+
+// RebootOrder is what an operator ordered with quorumd reboot.
+type RebootOrder struct {
+	// Boot is the boot id of the machine when it was ordered.
+	Boot string
+	// Why is the operator's reason, for people.
+	Why string
+	// Since is this machine's clock then.
+	Since time.Time
+}
+
+// Rebooted is what a reboot was done for, so that a source that still wants one
+// afterwards does not have the machine reboot for ever.
+type Rebooted struct {
+	// Boot is the boot id that the reboot was to end.
+	Boot string
+	// For are the sources, and behind a slash what each named (an event's id).
+	For []string
+}
+
+// WantSource is where the wish for a reboot comes from; the names are those of
+// the configuration's reboot.sources.
+type WantSource string
+
+// The sources that are observed. An operator's order is in the Record.
+const (
+	WantUpdateEngine   WantSource = "update-engine"
+	WantRebootRequired WantSource = "reboot-required"
+	WantSentinel       WantSource = "sentinel"
+	WantScheduled      WantSource = "scheduled-events"
+)
+
+// Want is what one source says.
+type Want struct {
+	// Wanted: it wants a reboot.
+	Wanted bool
+	// ID names what it wants it for, where there is a name (an event's id).
+	ID string
+	// Why says it to people.
+	Why string
+	// Due is when the machine is rebooted from outside, AWS's clock; zero: never.
+	Due time.Time
+}
+
+// Login is the state of logind that concerns reboots.
+type Login struct {
+	// Users are people who are logged in, each in a few words.
+	Users []string
+	// Blocks are the inhibitors that forbid a reboot now, each in a few words.
+	Blocks []string
+	// GoingDown: the machine is shutting down or rebooting already.
+	GoingDown bool
 }
 
 // Leaving is the durable marker of a node that was told to go. It forbids
@@ -358,15 +437,47 @@ func (r Receipt) After(began, ended time.Time, err error) Receipt {
 // Done reports whether the last attempt succeeded.
 func (r Receipt) Done() bool { return !r.Succeeded.IsZero() && r.Failures == 0 }
 
-// Request is what an operator asked for through the control socket.
+// Request is what an operator asked for through the control socket, or a client
+// through FleetLock.
 type Request struct {
 	ID   string
 	Kind RequestKind
+	// Client and Group are a FleetLock client's id and group.
+	Client, Group string
+	// Why is an operator's reason.
+	Why string
+	// Instance is whose hold is to be released, empty: this node's own; Revision the
+	// hold's revision that the operator was shown, 0: whichever it has.
+	Instance InstanceID
+	Revision int64
+	// Slots is how many slots the group is to have.
+	Slots int
 }
 
 // RequestKind names what can be asked for.
 type RequestKind string
 
-// FreshStart asks to forget a cluster that no longer exists, so that the group
-// forms a new one (quorumd bootstrap --fresh).
-const FreshStart RequestKind = "bootstrap-fresh"
+// What can be asked for. All but FreshStart mean the same however often they are
+// asked.
+const (
+	// FreshStart asks to forget a cluster that no longer exists, so that the group
+	// forms a new one (quorumd bootstrap --fresh).
+	FreshStart RequestKind = "bootstrap-fresh"
+	// ForceElection asks for a plan to restart a stuck etcd, without the waiting time
+	// (quorumd force-election).
+	ForceElection RequestKind = "force-election"
+	// OrderReboot asks for a reboot of this node in its turn (quorumd reboot): Why. It
+	// is answered when the order is on disk.
+	OrderReboot RequestKind = "reboot"
+	// CancelReboot takes the order back while it has not begun.
+	CancelReboot RequestKind = "reboot-cancel"
+	// LockAcquire takes a slot for an operator at this node (quorumd lock acquire): Why.
+	LockAcquire RequestKind = "lock-acquire"
+	// LockRelease gives a hold back, anybody's (quorumd lock release): Instance, Revision.
+	LockRelease RequestKind = "lock-release"
+	// LockSlots sets how many may hold a worker group's lock at once: Slots.
+	LockSlots RequestKind = "lock-slots"
+	// PreReboot and SteadyState are FleetLock's: Client, Group.
+	PreReboot   RequestKind = "fleetlock-pre-reboot"
+	SteadyState RequestKind = "fleetlock-steady-state"
+)

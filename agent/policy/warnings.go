@@ -24,11 +24,16 @@ const (
 	WarnNoSpace         = "NoSpace"            // an alarm that refuses writes
 	WarnCorrupt         = "Corrupt"            // an alarm that says a member's data is wrong
 	WarnCertBroken      = "CertificateBroken"  // a certificate file of this node cannot be used
+	WarnEtcdOld         = "EtcdOld"            // a member's patch version has known faults
+	WarnUpgradeUnsafe   = "UpgradeUnsafe"      // a newer minor version beside one that cannot be upgraded safely
+	WarnNoRoom          = "NoRoom"             // the file system of etcd's data directory is nearly full
+	WarnActionFails     = "ActionFails"        // what this node does on its own machine fails again and again
 	WarnCertExpires     = "CertificateExpires" // one expires soon, or has
 )
 
 // How long a state must last to be worth a warning.
 const (
+	failsOften    = 3 // failures in a row: about 2 s
 	holdOldAfter  = 30 * time.Minute
 	capacityAfter = 15 * time.Minute
 )
@@ -68,6 +73,7 @@ func (p *pass) warnings() []Warning {
 		if since := p.capacitySince(); !since.IsZero() && p.now.Sub(since) > capacityAfter {
 			warn(WarnCapacity, "%d voters, the group wants %d", len(p.list.Voters()), g.Value.Desired)
 		}
+		p.versionWarnings(warn)
 		for _, m := range p.list.Members {
 			h := p.v.Health[m.ID]
 			if h.Known() && h.Value.NoSpace {
@@ -76,6 +82,14 @@ func (p *pass) warnings() []Warning {
 			if h.Known() && h.Value.Corrupt {
 				warn(WarnCorrupt, "member %s (%s): remove it and let it join anew; never copy its data", m.ID, p.list.Instance(m))
 			}
+		}
+	}
+	if at := p.v.Data.Value.NoRoom; at != "" {
+		warn(WarnNoRoom, "%s: etcd stops where its disk is full and does not start again; make room or enlarge the disk, nothing else is needed", at)
+	}
+	for _, act := range []Action{WriteRecord{}, StartEtcd{}, StopEtcd{}, ArchiveData{}} {
+		if r := p.v.Receipts[act.Key()]; r.Failures >= failsOften {
+			warn(WarnActionFails, "%s has failed %d times in a row on this node: %s", act.Kind(), r.Failures, r.LastErr)
 		}
 	}
 	for _, c := range p.v.Certificates.Value {

@@ -7,6 +7,28 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// What fails on this node's own disk is said from the third time on, by name and cause.
+func TestActionFailsWarning(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	v := View{Now: now, Started: now.Add(-time.Hour), Self: Self{Instance: "i-a"}}
+	for n, want := range []string{2: "", 3: "write-record has failed 3 times in a row on this node: no space left on device"} {
+		v.Receipts = map[string]Receipt{
+			WriteRecord{}.Key(): {Ended: now, Failures: n, LastErr: "no space left on device"},
+			AddLearner{}.Key():  {Ended: now, Failures: 9, LastErr: "the others' doing"},
+		}
+		_, d := Next(DefaultConfig(), State{}, v)
+		got := ""
+		for _, w := range d.Warnings {
+			if w.Name == WarnActionFails {
+				got += w.Detail
+			}
+		}
+		if got != want {
+			t.Errorf("after %d failures: %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestCertificateWarnings(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	v := View{Now: now, Started: now.Add(-time.Hour), Self: Self{Instance: "i-a"}}

@@ -1,7 +1,8 @@
 // Package record is what this node keeps on disk, in state_dir:
 //
-//	record.json    identity, promise, leaving marker, last known endpoints
-//	etcd-allowed   marker: etcd may start at boot without asking the agent
+//	record.json    identity, promise, leaving marker, last known endpoints, reboots
+//	etcd-allowed   permit: etcd may start at boot without asking the agent, on this
+//	               machine and with this node's data (see [Store.MayStart])
 //	lock           held by the agent that runs, so that two never share the rest
 //
 // The record is written before the act that it allows, and it is on disk when

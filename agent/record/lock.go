@@ -49,12 +49,12 @@ func (l *Lock) take() error {
 		}
 		break
 	}
-	// The pid is for people; the lock is what counts.
-	if err := l.f.Truncate(0); err != nil {
-		return err
+	// The pid is for people; the lock is what counts. On a full disk it cannot be
+	// written, and then an agent must still run: to say so, and to leave.
+	if l.f.Truncate(0) == nil {
+		_, _ = l.f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	_, err := l.f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	return err
+	return nil
 }
 
 // owner names the process that has the lock, as far as it wrote itself down.

@@ -31,6 +31,29 @@ func sample() policy.Record {
 		},
 		Leaving:   &policy.Leaving{Since: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Target: "Terminated", Voters: 3},
 		Endpoints: []string{"http://10.0.0.1:2379"},
+		Reboot:    &policy.RebootOrder{Boot: "b1", Why: "new kernel", Since: time.Date(2026, 1, 2, 3, 4, 5, 7, time.UTC)},
+		Rebooted:  &policy.Rebooted{Boot: "b0", For: []string{"sentinel"}},
+		Voters:    []policy.Voter{{Member: 0xfedcba9876543210, Instance: "i-0a", PeerURL: "http://10.0.0.1:2380"}},
+		Election: &policy.Election{
+			Plan: policy.Plan{Cluster: 1, Attempt: 2, Round: policy.AllAtOnce, Forced: true, Proposer: 7,
+				At: time.Date(2026, 1, 2, 3, 4, 5, 8, time.UTC), Order: []policy.MemberID{0xfedcba9876543210, 7}},
+			Step: policy.StepActing, By: time.Date(2026, 1, 2, 3, 4, 5, 9, time.UTC),
+			Since: time.Date(2026, 1, 2, 3, 4, 5, 10, time.UTC), Ended: time.Date(2026, 1, 2, 3, 4, 5, 11, time.UTC),
+		},
+	}
+}
+
+// A record that says nothing of reboots is one that an older quorumd reads.
+func TestOldestVersion(t *testing.T) {
+	r := sample()
+	r.Voters, r.Election = nil, nil
+	older := r
+	older.Reboot, older.Rebooted = nil, nil
+	for want, r := range map[string]policy.Record{`"version": 1`: older, `"version": 2`: r, `"version": 3`: sample()} {
+		b, err := encode(r)
+		if err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%s, %v: not %s", b, err, want)
+		}
 	}
 }
 
@@ -58,7 +81,8 @@ func TestSaveLoad(t *testing.T) {
 // so the file, does not have.
 func TestEveryFieldIsKept(t *testing.T) {
 	r := sample()
-	for _, v := range []reflect.Value{reflect.ValueOf(r), reflect.ValueOf(*r.Promise), reflect.ValueOf(*r.Leaving)} {
+	for _, v := range []reflect.Value{reflect.ValueOf(r), reflect.ValueOf(*r.Promise), reflect.ValueOf(*r.Leaving), reflect.ValueOf(*r.Reboot), reflect.ValueOf(*r.Rebooted),
+		reflect.ValueOf(r.Voters[0]), reflect.ValueOf(*r.Election), reflect.ValueOf(r.Election.Plan)} {
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {
 				t.Errorf("%s.%s is zero in the sample", v.Type(), v.Type().Field(i).Name)
@@ -86,7 +110,7 @@ func TestLoadRefuses(t *testing.T) {
 		"zeros":           {strings.Repeat("\x00", 100), "move this file"},
 		"null":            {"null", "it has no version"},
 		"no version":      {`{"instance":"i-0a"}`, "it has no version"},
-		"later version":   {`{"version":2,"shape":"other"}`, "run the quorumd that wrote it"},
+		"later version":   {`{"version":4,"shape":"other"}`, "run the quorumd that wrote it"},
 		"unknown field":   {strings.Replace(text, `"ran"`, `"run"`, 1), "unknown field"},
 		"two records":     {text + text, "it is damaged"},
 		"bad member":      {strings.Replace(text, "fedcba9876543210", "xyz", 1), "member id"},
@@ -107,29 +131,6 @@ func TestLoadRefuses(t *testing.T) {
 				t.Errorf("a record was returned: %+v", got)
 			}
 		})
-	}
-}
-
-func TestMarker(t *testing.T) {
-	s := Store{Dir: t.TempDir()}
-	expect := func(want bool) {
-		t.Helper()
-		if got, err := s.EtcdAllowed(); err != nil || got != want {
-			t.Errorf("allowed is %v, %v; want %v", got, err, want)
-		}
-	}
-	expect(false)
-	for range 2 {
-		if err := s.AllowEtcd(); err != nil {
-			t.Fatal(err)
-		}
-		expect(true)
-	}
-	for range 2 {
-		if err := s.ForbidEtcd(); err != nil {
-			t.Fatal(err)
-		}
-		expect(false)
 	}
 }
 

@@ -60,41 +60,4 @@ func (s Store) Save(r policy.Record) error {
 	return nil
 }
 
-// marker is what the marker file says to those who find it.
-const marker = `quorumd allowed etcd to start on this node. etcd's unit has
-ConditionPathExists= on this file: without it etcd does not start at boot.
-quorumd makes and removes it; edits have no effect.
-`
-
-// AllowEtcd lets etcd start at boot from now on, also when no agent runs.
-func (s Store) AllowEtcd() error {
-	if ok, err := s.EtcdAllowed(); ok && err == nil {
-		return nil
-	}
-	if err := durable.WriteFile(s.path(markerFile), []byte(marker), 0o644); err != nil {
-		return fmt.Errorf("allow etcd to start: %w", err)
-	}
-	return nil
-}
-
-// ForbidEtcd keeps etcd from starting at boot. It does not stop it.
-func (s Store) ForbidEtcd() error {
-	if err := durable.Remove(s.path(markerFile)); err != nil {
-		return fmt.Errorf("forbid etcd to start: %w", err)
-	}
-	return nil
-}
-
-// EtcdAllowed reports whether etcd may start at boot.
-func (s Store) EtcdAllowed() (bool, error) {
-	_, err := os.Stat(s.path(markerFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look whether etcd may start: %w", err)
-	}
-	return true, nil
-}
-
 func (s Store) path(name string) string { return filepath.Join(s.Dir, name) }

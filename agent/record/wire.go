@@ -12,9 +12,21 @@ import (
 	"github.com/quorumd/quorumd/agent/policy"
 )
 
-// version is the file's format. A new field needs a new one: see the package
-// documentation.
-const version = 1
+// version is the newest format of the file. A new field needs a new one: see the
+// package documentation.
+const version = 3
+
+// versionOf is the oldest format that can say all of a record, so that an older
+// quorumd reads it too where it can: reboots came with version 2, elections with 3.
+func versionOf(r policy.Record) int {
+	if len(r.Voters) > 0 || r.Election != nil {
+		return 3
+	}
+	if r.Reboot != nil || r.Rebooted != nil {
+		return 2
+	}
+	return 1
+}
 
 // laterVersion is the version of a file that a later quorumd wrote.
 type laterVersion int
@@ -34,6 +46,23 @@ type fileRecord struct {
 	Promise   *filePromise `json:"promise,omitempty"`
 	Leaving   *fileLeaving `json:"leaving,omitempty"`
 	Endpoints []string     `json:"endpoints,omitempty"`
+	// Since version 2.
+	Reboot   *fileReboot   `json:"reboot,omitempty"`
+	Rebooted *fileRebooted `json:"rebooted,omitempty"`
+	// Since version 3.
+	Voters   []fileVoter   `json:"voters,omitempty"`
+	Election *fileElection `json:"election,omitempty"`
+}
+
+type fileReboot struct {
+	Boot  string    `json:"boot"`
+	Why   string    `json:"why"`
+	Since time.Time `json:"since"`
+}
+
+type fileRebooted struct {
+	Boot string   `json:"boot"`
+	For  []string `json:"for"`
 }
 
 type filePromise struct {
@@ -58,7 +87,7 @@ type fileLeaving struct {
 
 func encode(r policy.Record) ([]byte, error) {
 	f := fileRecord{
-		Version:   version,
+		Version:   versionOf(r),
 		Instance:  string(r.Instance),
 		Member:    hex(uint64(r.Member)),
 		Cluster:   hex(uint64(r.Cluster)),
@@ -74,6 +103,13 @@ func encode(r policy.Record) ([]byte, error) {
 	if l := r.Leaving; l != nil {
 		f.Leaving = &fileLeaving{Since: l.Since, Target: l.Target, Voters: l.Voters}
 	}
+	if o := r.Reboot; o != nil {
+		f.Reboot = &fileReboot{Boot: o.Boot, Why: o.Why, Since: o.Since}
+	}
+	if o := r.Rebooted; o != nil {
+		f.Rebooted = &fileRebooted{Boot: o.Boot, For: o.For}
+	}
+	f.Voters, f.Election = fromVoters(r.Voters), fromElection(r.Election)
 	data, err := json.MarshalIndent(f, "", "  ")
 	return append(data, '\n'), err
 }
@@ -134,6 +170,18 @@ func (f fileRecord) record() (policy.Record, error) {
 	}
 	if l := f.Leaving; l != nil {
 		r.Leaving = &policy.Leaving{Since: l.Since, Target: l.Target, Voters: l.Voters}
+	}
+	if o := f.Reboot; o != nil {
+		r.Reboot = &policy.RebootOrder{Boot: o.Boot, Why: o.Why, Since: o.Since}
+	}
+	if o := f.Rebooted; o != nil {
+		r.Rebooted = &policy.Rebooted{Boot: o.Boot, For: o.For}
+	}
+	if r.Voters, err = toVoters(f.Voters); err != nil {
+		return policy.Record{}, err
+	}
+	if r.Election, err = f.Election.policy(); err != nil {
+		return policy.Record{}, err
 	}
 	return r, nil
 }

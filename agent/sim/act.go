@@ -24,7 +24,7 @@ func (a *agent) begin(d policy.Decision) {
 	w := a.w
 	act, reason := d.Action, d.Verdicts[d.Concern].Reason
 	w.actions++
-	if w.calm {
+	if _, answer := act.(policy.AnswerRequest); w.calm && !answer {
 		w.calmAct++
 		if w.now > w.opt.Length+w.opt.Quiet/2 { // what began before has come to its end
 			a.calm[string(reason)+"/"+act.Key()]++
@@ -44,12 +44,16 @@ func (a *agent) begin(d policy.Decision) {
 		return
 	}
 	effect, result, err := a.course(act)
+	var seen policy.Lock // by the transaction, if the action is one
 	w.after(effect, func() {
 		if isLocal(act) && (a.m.agent != a || a.action != gen) {
 			return
 		}
 		if e := a.effect(act, reason, began); e != nil && err == nil {
 			err = e
+		}
+		if _, c := a.server(0); c != nil && w.chance(0.8) {
+			seen = c.readLock()
 		}
 		if w.chance(w.trouble(0.004)) && a.m.agent == a {
 			a.m.restartAgent(w.between(time.Second, 15*time.Second))
@@ -58,6 +62,9 @@ func (a *agent) begin(d policy.Decision) {
 	w.after(result, func() {
 		if a.alive && a.action == gen {
 			a.finish(act, start, err)
+			if err == nil && policy.Shown(act, a.view.Self, seen) {
+				a.view.Lock = policy.Observed(seen, start)
+			}
 		}
 	})
 }
@@ -65,7 +72,8 @@ func (a *agent) begin(d policy.Decision) {
 // isLocal: the action is done by this process on this machine, and ends with it.
 func isLocal(act policy.Action) bool {
 	switch act.(type) {
-	case policy.WriteRecord, policy.StartEtcd, policy.StopEtcd, policy.ArchiveData, policy.AnswerRequest:
+	case policy.WriteRecord, policy.StartEtcd, policy.StopEtcd, policy.ArchiveData, policy.AnswerRequest, policy.Reboot,
+		policy.SaveSnapshot, policy.RestartEtcd:
 		return true
 	}
 	return false
@@ -76,7 +84,8 @@ func isLocal(act policy.Action) bool {
 func (a *agent) course(act policy.Action) (effect, result time.Duration, err error) {
 	w := a.w
 	effect = w.between(2*time.Millisecond, 60*time.Millisecond)
-	if _, stop := act.(policy.StopEtcd); stop {
+	switch act.(type) {
+	case policy.StopEtcd, policy.RestartEtcd:
 		effect = w.between(50*time.Millisecond, 3*time.Second)
 	}
 	if a.m.slow && !w.calm {
@@ -122,8 +131,8 @@ func (a *agent) finish(act policy.Action, start time.Time, err error) {
 		if wr, ok := act.(policy.WriteRecord); ok {
 			a.view.Record = wr.Record
 		}
-		if ans, ok := act.(policy.AnswerRequest); ok {
-			a.answered(ans)
+		if ans, ok := policy.Answer(act); ok {
+			a.answered(ans, true)
 		}
 	}
 	a.view.Receipts[act.Key()] = r
@@ -144,11 +153,17 @@ func (a *agent) effect(act policy.Action, reason policy.Reason, began time.Durat
 		w.tell(Applied{
 			Instance: m.id, Action: act, Reason: reason, Began: began,
 			Wiped: m.disk.data.empty(), Data: m.disk.data.member, DataCluster: m.disk.data.cluster,
+			Etcd: m.version, Secret: w.etcds.secret,
 		})
 	}
 	switch act := act.(type) {
 	case policy.WriteRecord:
 		m.disk.record = act.Record
+		is := PlanIs{Instance: m.id}
+		if e := act.Record.Election; e.Open() {
+			is.Plan = e.Plan.ID()
+		}
+		w.tell(is)
 		w.touch(policy.SourcePeers)
 	case policy.StartEtcd:
 		m.disk.allowed, m.disk.initial = true, act.Initial
@@ -158,6 +173,9 @@ func (a *agent) effect(act policy.Action, reason policy.Reason, began time.Durat
 	case policy.StopEtcd:
 		m.disk.allowed = false
 		m.stopUnit()
+		return a.effectElection(act, applied)
+	case policy.SaveSnapshot, policy.RestartEtcd:
+		return a.effectElection(act, applied)
 	case policy.ArchiveData:
 		if !m.etcd.unit.Stopped() {
 			return errRunning
@@ -167,6 +185,9 @@ func (a *agent) effect(act policy.Action, reason policy.Reason, began time.Durat
 		m.touchLocal()
 		w.touch(policy.SourcePeers)
 	case policy.AnswerRequest: // what follows is the loop's own
+	case policy.Reboot:
+		applied()
+		return m.askReboot()
 	case policy.WriteTag, policy.DeleteTag, policy.CompleteHook:
 		if !a.aws() {
 			return errAWS
@@ -210,7 +231,10 @@ func (a *agent) effectEtcd(act policy.Action, applied func()) error {
 	}
 	switch act := act.(type) {
 	case policy.AddLearner:
-		return c.add(act.Instance, act.PeerURL)
+		if err := c.add(act.Instance, act.PeerURL); err != nil {
+			return err
+		}
+		applied()
 	case policy.Promote:
 		if err := c.promotable(act.Member); err != nil {
 			return err
@@ -235,29 +259,11 @@ func (a *agent) effectEtcd(act policy.Action, applied func()) error {
 		a.say("leadership moves to %s", to.name)
 		c.settle()
 	case policy.TakeSlot:
-		return c.take(a.m, act, a.view.Record)
+		return c.take(a, act, applied)
 	case policy.MarkActing:
-		return c.markActing(act.Revision)
+		return c.markActing(act.Revision, applied)
 	case policy.ReleaseHold:
-		return c.release(act.Revision)
+		return c.release(act.Revision, applied)
 	}
 	return nil
-}
-
-// answered ends an operator's request.
-func (a *agent) answered(ans policy.AnswerRequest) {
-	a.say("answer %s: ok %t, %s", ans.ID, ans.OK, ans.Answer)
-	if ans.OK {
-		a.fresh()
-	}
-	if a.answer != nil {
-		a.answer(ans.OK)
-	}
-	var rest []policy.Request
-	for _, r := range a.view.Requests {
-		if r.ID != ans.ID {
-			rest = append(rest, r)
-		}
-	}
-	a.view.Requests = rest
 }

@@ -70,11 +70,19 @@ func describe(d policy.Decision) string {
 }
 
 // disruptive are the actions that may hurt when they rest on too little.
-func disruptive(a policy.Action) bool {
+func disruptive(v *policy.View, a policy.Action) bool {
 	switch a := a.(type) {
 	case policy.RemoveMember, policy.StopEtcd, policy.ArchiveData, policy.CompleteHook, policy.Promote,
-		policy.MoveLeader, policy.MarkActing, policy.WriteTag, policy.DeleteTag:
+		policy.MoveLeader, policy.MarkActing, policy.WriteTag, policy.DeleteTag, policy.Reboot, policy.RestartEtcd:
 		return true
+	case policy.TakeSlot:
+		return a.Take.Phase == policy.Acting
+	case policy.ReleaseHold: // a granted hold may be given back at any time, a leaver's is not what protects anybody
+		return slices.ContainsFunc(v.Lock.Value.Holders, func(h policy.Hold) bool {
+			// Nor is one whose reboot does not come, by logind's word.
+			proven := h.Reason == policy.HoldRebooting && h.Boot == v.Self.Boot && v.Login.Known() && !v.Login.Value.GoingDown
+			return h.Revision == a.Revision && h.Phase == policy.Acting && h.Reason != policy.HoldLeaving && !proven
+		})
 	case policy.StartEtcd:
 		return a.New
 	}
@@ -86,7 +94,7 @@ func disruptive(a policy.Action) bool {
 func (w *world) auditUnknown(a *agent, v policy.View, d policy.Decision) {
 	try := func(what string, less policy.View) {
 		_, e := policy.Next(w.cfg, a.state, less)
-		if e.Action == nil || !disruptive(e.Action) || sameAction(d.Action, e.Action) {
+		if e.Action == nil || !disruptive(&less, e.Action) || sameAction(d.Action, e.Action) {
 			return
 		}
 		// An action that only stood behind another concern's is not new.
@@ -96,6 +104,11 @@ func (w *world) auditUnknown(a *agent, v policy.View, d policy.Decision) {
 		// Nor is one that only waited for what the last action changed to be observed:
 		// what it rests on itself, it sees unknown.
 		if d.Verdicts[e.Concern].Reason == policy.Settling {
+			return
+		}
+		// Nor is what only stood behind a disruption of the same concern that is tried again
+		// in a moment.
+		if d.Verdicts[e.Concern].Reason == policy.BackedOff {
 			return
 		}
 		// design.md section 4: silence of the leader's agent is what lets another do
@@ -113,9 +126,35 @@ func (w *world) auditUnknown(a *agent, v policy.View, d policy.Decision) {
 		if strings.HasPrefix(what, "peer") && e.Concern == policy.ConcernLeave {
 			return
 		}
+		// Nor does anything end with a slot that is granted just before the word: a leaver
+		// takes the lock like anybody, and waits.
+		if strings.HasPrefix(what, "peer") && d.Verdicts[e.Concern].Reason == policy.MemberLeaving {
+			return
+		}
+		// A node whose hook is completed is EC2's to take down: nothing counts on it.
+		if d.Verdicts[policy.ConcernLeave].Reason == policy.Left && e.Concern == policy.ConcernLeave {
+			return
+		}
 		// The same silence lets the steward take out the learner of an instance that
 		// leaves: its own agent would, and a learner's removal never affects the quorum.
 		if strings.HasPrefix(what, "peer") && e.Verdicts[e.Concern].Reason == policy.LearnerLeaving {
+			return
+		}
+		// Who promotes a learner that is about to leave only makes it leave as a voter.
+		if strings.HasPrefix(what, "peer") && d.Verdicts[e.Concern].Reason == policy.LearnerLeaving && e.Verdicts[e.Concern].Reason == policy.PromoteLearner {
+			return
+		}
+		// The data of a member that was removed is moved aside whether its node goes or stays:
+		// only the coming back afterwards rests on that.
+		if what == "spot" && e.Verdicts[e.Concern].Reason == policy.Removed {
+			return
+		}
+		// A hold is evicted on EC2's word, whatever else is known; a removal goes first.
+		if e.Verdicts[e.Concern].Reason == policy.EvictHold {
+			return
+		}
+		// Writing down what a reboot is for is a step on its way, left out by an order's.
+		if d.Verdicts[e.Concern].Reason == policy.NoteReboot && e.Concern == policy.ConcernReboot {
 			return
 		}
 		// Writing the tag is the step before starting the same promised cluster.
@@ -146,8 +185,26 @@ func (w *world) auditUnknown(a *agent, v policy.View, d policy.Decision) {
 	less.Members = policy.Fact[policy.MemberList]{}
 	try("members", less)
 	less = v
+	less.EtcdVersion = policy.Fact[string]{}
+	try("its version of etcd", less)
+	less = v
+	less.ClusterVersion = policy.Fact[string]{}
+	try("the cluster's version", less)
+	less = v
+	less.Pulse = policy.Fact[policy.Pulse]{}
+	try("pulse", less)
+	less = v
 	less.Lock = policy.Fact[policy.Lock]{}
 	try("lock", less)
+	less = v
+	less.Login = policy.Fact[policy.Login]{}
+	try("logind", less)
+	less = v
+	less.Down = policy.Fact[[]string]{}
+	try("units", less)
+	less = v
+	less.Wants = nil
+	try("wants", less)
 	for id := range v.Health {
 		less = v
 		less.Health = maps.Clone(v.Health)
@@ -172,6 +229,10 @@ func byDeadline(r policy.Reason) bool {
 
 func copyState(s policy.State) policy.State {
 	s.Learners, s.Forgotten = maps.Clone(s.Learners), maps.Clone(s.Forgotten)
+	if s.Ask != nil {
+		ask := *s.Ask
+		s.Ask = &ask
+	}
 	return s
 }
 
@@ -180,6 +241,11 @@ func copyView(v policy.View) policy.View {
 	v.Health, v.Peers, v.Receipts = maps.Clone(v.Health), maps.Clone(v.Peers), maps.Clone(v.Receipts)
 	v.Instances.Value = maps.Clone(v.Instances.Value)
 	v.Requests = slices.Clone(v.Requests)
+	v.Wants = maps.Clone(v.Wants)
+	v.Lock.Value.Queue = slices.Clone(v.Lock.Value.Queue)
+	if o := v.Record.Rebooted; o != nil {
+		v.Record.Rebooted = &policy.Rebooted{Boot: o.Boot, For: slices.Clone(o.For)}
+	}
 	v.Group.Value.Instances = slices.Clone(v.Group.Value.Instances)
 	v.Group.Value.Hooks = slices.Clone(v.Group.Value.Hooks)
 	v.Members.Value.Members = slices.Clone(v.Members.Value.Members)
@@ -192,6 +258,12 @@ func copyView(v policy.View) policy.View {
 		q.Members = slices.Clone(p.Members)
 		v.Record.Promise = &q
 	}
+	if e := v.Record.Election; e != nil {
+		f := *e
+		f.Plan.Order = slices.Clone(e.Plan.Order)
+		v.Record.Election = &f
+	}
+	v.Record.Voters = slices.Clone(v.Record.Voters)
 	if l := v.Record.Leaving; l != nil {
 		m := *l
 		v.Record.Leaving = &m

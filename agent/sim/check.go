@@ -44,6 +44,9 @@ const (
 	OneProcess Invariant = "OneProcess"
 	// OneAction: an agent does one thing at a time.
 	OneAction Invariant = "OneAction"
+	// VersionsFit: no member of a version that does not fit the cluster is added, nor, where
+	// nobody could tell before, promoted.
+	VersionsFit Invariant = "VersionsFit"
 	// SitsStill: where the majority is lost for good nobody acts for long, every
 	// agent says why it waits, and no voter is removed but on proof.
 	SitsStill Invariant = "SitsStill"
@@ -82,6 +85,7 @@ type Checker struct {
 	forgotten map[policy.ClusterID]bool // what a fresh start left behind
 	lost      bool                      // its majority, for good
 	broken    []Violation
+	election  electionSeen
 }
 
 type clusterSeen struct {
@@ -96,13 +100,18 @@ type clusterSeen struct {
 	held map[int64]time.Duration
 	// emptied tells when the database was last not full any more.
 	emptied time.Duration
+	// lower is the version before the last rise, which was at rose.
+	lower policy.Version
+	rose  time.Duration
 }
 
 type instanceSeen struct {
 	InstanceIs
 	untold time.Duration   // when a notice was withdrawn
+	toldAt time.Duration   // when the last one came
 	member policy.MemberID // that runs there
 	acting policy.Action   // which its agent began and has not ended
+	reboot rebootSeen
 }
 
 // NewChecker makes a checker for agents with this configuration.
@@ -133,13 +142,28 @@ func (c *Checker) Observe(at time.Duration, e Event) {
 	case Applied:
 		c.applied(at, e)
 	case ClusterIs:
+		c.leaderIs(at, e)
 		c.clusterIs(at, e)
+	case PlanIs:
+		c.planIs(at, e)
+	case LeftStopped:
+		c.fail(at, StartedAgain, "%s: etcd was stopped for an election and is not started again", e.Instance)
 	case InstanceIs:
 		i := c.instance(e.ID)
 		if i.Told && !e.Told {
 			i.untold = at
 		}
+		if !i.Told && e.Told {
+			i.toldAt = at
+		}
 		i.Told, i.Gone = e.Told, i.Gone || e.Gone
+	case GoesDown:
+		c.goesDown(at, e)
+	case Granted:
+		c.instance(e.Instance).reboot.going = true
+	case Booted:
+		r := &c.instance(e.Instance).reboot
+		r.boot, r.going = e.Boot, false
 	case EtcdStarted:
 		c.started(at, e)
 	case EtcdEnded:
@@ -196,6 +220,9 @@ func (c *Checker) clusterIs(at time.Duration, e ClusterIs) {
 			s.promoted[m.ID] = at
 		}
 		if m.Up {
+			if r := &c.instance(m.Instance).reboot; r.away {
+				r.away, r.freed = false, ""
+			}
 			if _, was := s.down[m.ID]; was {
 				s.up[m.ID] = at
 				delete(s.down, m.ID)
@@ -214,6 +241,9 @@ func (c *Checker) clusterIs(at time.Duration, e ClusterIs) {
 	}
 	if s.NoSpace && !e.NoSpace {
 		s.emptied = at
+	}
+	if s.Version != e.Version {
+		s.lower, s.rose = s.Version, at
 	}
 	members := append(s.Members[:0], e.Members...)
 	s.ClusterIs = e
@@ -234,6 +264,11 @@ func (c *Checker) fresh(at time.Duration, e Fresh) {
 func (c *Checker) started(at time.Duration, e EtcdStarted) {
 	if c.first == 0 {
 		c.first = e.Cluster
+	}
+	if c.forgotten[e.Cluster] && e.New {
+		// The same instances with empty disks make the same list, and so the same ids.
+		delete(c.forgotten, e.Cluster)
+		delete(c.clusters, e.Cluster)
 	}
 	if c.forgotten[e.Cluster] {
 		c.fail(at, OneCluster, "%s started member %s of cluster %s, which a fresh start left behind", e.Instance, e.Member, e.Cluster)

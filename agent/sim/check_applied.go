@@ -9,12 +9,32 @@ import (
 // applied checks an action at the instant of its effect, against the truth.
 func (c *Checker) applied(at time.Duration, e Applied) {
 	switch a := e.Action.(type) {
+	case policy.RestartEtcd:
+		c.restarted(at, e, a.Plan)
+	case policy.StopEtcd:
+		if e.Reason == policy.StopStuck {
+			c.restarted(at, e, "")
+		}
 	case policy.RemoveMember:
 		c.removed(at, e, a)
+	case policy.AddLearner:
+		c.added(at, e)
 	case policy.Promote:
 		c.promoted(at, a)
 	case policy.CompleteHook:
 		c.completed(at, e, a)
+	case policy.Reboot:
+		c.decided(at, e.Began, e.Instance)
+	case policy.TakeSlot:
+		if a.Take.Reason == policy.HoldFleetLock && a.Take.Phase == policy.Acting && a.Answers != "" {
+			c.decided(at, e.Began, e.Instance)
+		}
+	case policy.MarkActing:
+		if a.Answers != "" {
+			c.decided(at, e.Began, e.Instance)
+		}
+	case policy.ReleaseHold:
+		c.released(at, e, a)
 	case policy.ArchiveData:
 		for _, s := range c.clusters {
 			if s.ID != e.DataCluster {
@@ -96,12 +116,33 @@ func (c *Checker) removed(at time.Duration, e Applied, a policy.RemoveMember) {
 	c.fail(at, OneDisrupted, "%s removed the healthy voter %s (%s) without an acting hold", e.Instance, a.Member, e.Reason)
 }
 
+// versionLag is how old an agent's word of the cluster's version may be, and how late an
+// addition that was given up may land.
+const versionLag = time.Minute
+
+func (c *Checker) added(at time.Duration, e Applied) {
+	s := c.clusters[c.first]
+	if s == nil || e.Secret || s.Version == (policy.Version{}) {
+		return
+	}
+	why := policy.Misfit(e.Etcd, s.Version)
+	if why == policy.VersionBehind && at-s.rose < versionLag && policy.Misfit(e.Etcd, s.lower) == "" {
+		return // the cluster went on meanwhile
+	}
+	if why != "" {
+		c.fail(at, VersionsFit, "%s adds itself with etcd %s to cluster %s of %s (%s)", e.Instance, e.Etcd, s.ID, s.Version, why)
+	}
+}
+
 func (c *Checker) promoted(at time.Duration, a policy.Promote) {
 	s, m, ok := c.clusterOf(a.Member)
 	if !ok || !m.Learner {
 		return
 	}
 	// A little more than the gap: entries go on coming while the call is made.
+	if policy.Misfit(m.Version, s.Version) == policy.VersionAhead && s.Version != (policy.Version{}) {
+		c.fail(at, VersionsFit, "%s of etcd %s is promoted in cluster %s of %s", a.Member, m.Version, s.ID, s.Version)
+	}
 	if m.Behind > 4*c.cfg.PromoteGap {
 		c.fail(at, PromotedCaughtUp, "%s lacks %d entries of cluster %s", a.Member, m.Behind, s.ID)
 	}
@@ -141,16 +182,20 @@ func (c *Checker) completed(at time.Duration, e Applied, a policy.CompleteHook) 
 }
 
 func (c *Checker) launched(at time.Duration, e Applied) {
-	looked := e.Began - c.cfg.ActWithin
+	looked, votes := e.Began-c.cfg.ActWithin, false
 	for _, s := range c.clusters {
 		for _, m := range s.Members {
 			if m.Instance != e.Instance || m.Learner {
 				continue
 			}
+			votes = true
 			if down, isDown := s.down[m.ID]; !isDown || down > looked {
 				return
 			}
 		}
+	}
+	if i := c.instance(e.Instance); !votes && i.Told && i.toldAt > e.Began {
+		return // decided before it was told to go, and landed late: it is out already
 	}
 	c.fail(at, LaunchHealthy, "%s counts as in service, but has no healthy voter", e.Instance)
 }

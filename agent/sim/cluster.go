@@ -17,6 +17,11 @@ type cluster struct {
 	joins   map[string]policy.InstanceID
 	lock    lock
 	noSpace bool
+	// wedged: it elects nobody, until all voters were down at once; hopeless: not even then.
+	wedged, hopeless bool
+
+	level policy.Version // that all members have agreed on; zero: not yet
+	rough time.Duration  // until then the next version cannot read the log
 
 	leader   policy.MemberID
 	electing bool
@@ -42,6 +47,10 @@ type member struct {
 	// A learner catches up within need of being linked; stuck: never.
 	need, got time.Duration
 	stuck     bool
+	// version of its process, as it last told the others; zero: never. first: of the first
+	// cluster, whose versions are what they are.
+	version policy.Version
+	first   bool
 }
 
 func (w *world) cluster(id policy.ClusterID) *cluster {
@@ -64,11 +73,21 @@ func (w *world) form(initial []policy.InitialMember, token string) *cluster {
 	for _, i := range initial {
 		// etcd takes the names of a first cluster from the list; that a member has
 		// started shows in its client URL.
-		c.members = append(c.members, &member{id: memberID(i.PeerURL, token), url: i.PeerURL, name: policy.InstanceID(i.Name)})
+		c.members = append(c.members, &member{id: memberID(i.PeerURL, token), url: i.PeerURL, name: policy.InstanceID(i.Name), first: true})
 	}
 	c.changed()
 	w.clusters = append(w.clusters, c)
 	return c
+}
+
+// kept reports whether a disk that is left holds a member of the cluster.
+func (c *cluster) kept() bool {
+	return slices.ContainsFunc(c.w.machines, func(m *machine) bool { return m.disk.data.started && m.disk.data.cluster == c.id })
+}
+
+// forget takes a cluster out of the world of which nothing is left.
+func (w *world) forget(c *cluster) {
+	w.clusters = slices.DeleteFunc(w.clusters, func(o *cluster) bool { return o == c })
 }
 
 // changed makes the list anew.
@@ -189,6 +208,7 @@ func (c *cluster) linkable(m *member, side int) *machine {
 
 // settle finds out who has the majority now, and what follows.
 func (c *cluster) settle() {
+	c.unwedged()
 	need := policy.Quorum(c.voters())
 	best, side := 0, 0
 	for s := 0; s <= 2; s++ {
@@ -202,7 +222,7 @@ func (c *cluster) settle() {
 			best, side = n, s
 		}
 	}
-	quorum := best >= need && need > 0
+	quorum := best >= need && need > 0 && !c.wedged
 	leads := false
 	if lm := c.find(c.leader); quorum && lm != nil && !lm.learner && side == c.side && c.linkable(lm, side) != nil {
 		leads = true
@@ -270,6 +290,12 @@ func (m *machine) join(c *cluster, me *member) {
 			me.name, me.client = m.id, m.clientURL()
 			c.changed()
 		}
+		me.version = m.version
+		c.agree()
+		if why := c.upset(m.version); why != "" && !me.first {
+			m.exit(why)
+			return
+		}
 		m.etcd.synced = !me.learner
 		if me.learner && !me.stuck {
 			c.w.after(max(0, me.need-me.got-(c.w.now-linked)), func() { c.w.touch(policy.SourceHealth); c.report() })
@@ -296,7 +322,7 @@ func (c *cluster) elect() {
 			lead, host = m, h
 		}
 	}
-	if c.leader != 0 || n < policy.Quorum(c.voters()) || lead == nil {
+	if c.leader != 0 || n < policy.Quorum(c.voters()) || lead == nil || c.wedged {
 		return
 	}
 	c.w.tell(Elected{Cluster: c.id, Member: lead.id, Index: c.applied(host, lead), Acked: c.index})
@@ -309,9 +335,9 @@ func (c *cluster) elect() {
 
 // report tells the checker.
 func (c *cluster) report() {
-	e := ClusterIs{ID: c.id, NoSpace: c.noSpace}
+	e := ClusterIs{ID: c.id, Leader: c.leader, NoSpace: c.noSpace, Version: c.level}
 	for _, m := range c.members {
-		is := MemberIs{ID: m.id, Instance: c.list.Instance(policy.Member{Name: string(m.name), PeerURLs: []string{m.url}}), Learner: m.learner}
+		is := MemberIs{ID: m.id, Instance: c.list.Instance(policy.Member{Name: string(m.name), PeerURLs: []string{m.url}}), Learner: m.learner, Version: m.version}
 		is.Behind = c.at(c.w.now)
 		if h := c.host(m.id); h != nil {
 			is.Up = h.etcd.linked >= 0
@@ -435,6 +461,7 @@ func (c *cluster) remove(id policy.MemberID) {
 	c.gone[id] = true
 	delete(c.joins, m.url)
 	c.changed()
+	c.agree()
 	if h != nil && h.etcd.linked >= 0 {
 		h.evicted(c)
 	}

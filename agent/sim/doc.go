@@ -15,7 +15,11 @@
 // hooks with time-outs, EC2's eventually consistent answers, and etcd clusters
 // (cluster.go, process.go) reduced to what decisions depend on: voters, learners,
 // elections, indices, the checks etcd itself applies to a change of members, and
-// the keys of the disruption lock (lock.go).
+// the keys of the disruption lock (lock.go), and its versions (versions.go).
+//
+// A machine's system (reboot.go) has sources that want a reboot, people who are
+// logged in, a logind that may refuse or do nothing, scripts, units, and on some
+// seeds a FleetLock client that asks, vanishes, and reboots without a word.
 //
 // Beside etcd on each machine runs the model of the agent's loop (loop.go,
 // observe.go, act.go, duties.go): a board of facts, observers with their own

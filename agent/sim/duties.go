@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -13,17 +15,23 @@ type beat struct {
 }
 
 type keep struct {
-	on  bool
-	gen int // of the lease
-	in  *cluster
+	leaving bool
+	on      bool
+	gen     int // of the lease
+	in      *cluster
 }
 
 // apply makes exactly the named duties run.
 func (a *agent) apply(named []policy.Duty) {
-	etcd, group, ec2 := rest, time.Duration(0), time.Duration(0)
+	etcd, group, ec2, versions := rest, time.Duration(0), time.Duration(0), time.Duration(0)
+	peers := rest
+	if r := a.view.Record; r.Member != 0 && r.Instance == a.m.id {
+		peers = peersRest
+	}
 	ids := ""
 	beats := map[string]bool{}
-	queue := false
+	var queue []bool // leaving?
+	scripts := map[policy.ScriptsWhen]bool{}
 	shorter := func(a, b time.Duration) time.Duration {
 		if a == 0 || b < a {
 			return b
@@ -33,7 +41,11 @@ func (a *agent) apply(named []policy.Duty) {
 	for _, d := range named {
 		switch d := d.(type) {
 		case policy.WatchClosely:
-			etcd = closely
+			etcd, peers = closely, min(peers, closely)
+		case policy.WatchPlan:
+			etcd, peers = closely, peersPlan
+		case policy.WatchVersions:
+			versions = rest
 		case policy.WatchGroup:
 			group = shorter(group, d.Every)
 		case policy.WatchInstances:
@@ -48,7 +60,10 @@ func (a *agent) apply(named []policy.Duty) {
 				a.startBeat(d)
 			}
 		case policy.KeepQueued:
-			queue = true
+			queue = append(queue, d.Reason == policy.HoldLeaving)
+		case policy.RunScripts:
+			scripts[d.When] = true
+			a.runScripts(d)
 		}
 	}
 	for name, b := range a.beats {
@@ -57,18 +72,27 @@ func (a *agent) apply(named []policy.Duty) {
 			delete(a.beats, name)
 		}
 	}
-	if queue && a.queued == nil {
-		a.startQueue()
-	} else if !queue && a.queued != nil {
-		a.stopQueue()
+	for when := range a.scripts {
+		if !scripts[when] {
+			delete(a.scripts, when) // ended, or killed
+		}
 	}
-	for _, s := range [...]policy.Source{policy.SourceMembers, policy.SourceHealth, policy.SourceLock, policy.SourcePeers, policy.SourceData} {
+	for _, leaving := range [...]bool{true, false} {
+		if q := a.queued[leaving]; slices.Contains(queue, leaving) && q == nil {
+			a.startQueue(leaving)
+		} else if q != nil && !slices.Contains(queue, leaving) {
+			a.stopQueue(q)
+		}
+	}
+	for _, s := range [...]policy.Source{policy.SourceMembers, policy.SourceHealth, policy.SourceLock, policy.SourceData} {
 		a.setPace(s, etcd)
 	}
+	a.setPace(policy.SourcePeers, peers)
 	a.setPace(policy.SourceGroup, group)
 	news := ids != a.watched
 	a.watched = ids
 	a.setPace(policy.SourceInstances, ec2)
+	a.setPace(policy.SourceVersions, versions)
 	if news && ec2 > 0 {
 		a.kick(policy.SourceInstances)
 	}
@@ -78,12 +102,13 @@ func (a *agent) stopDuties() {
 	for _, b := range a.beats {
 		b.on = false
 	}
-	if q := a.queued; q != nil {
+	clear(a.scripts)
+	for leaving, q := range a.queued {
 		q.on = false
 		// The lease outlives the process that kept it.
 		if q.in != nil {
 			c, id, gen := q.in, a.m.id, q.gen
-			a.w.after(leaseTTL, func() { c.dequeue(id, gen) })
+			a.w.after(leaseTTL, func() { c.dequeue(id, leaving, gen) })
 		}
 	}
 }
@@ -133,9 +158,9 @@ func (a *agent) startBeat(d policy.Heartbeat) {
 }
 
 // startQueue keeps this node's place in the lock's queue.
-func (a *agent) startQueue() {
-	q := &keep{on: true}
-	a.queued = q
+func (a *agent) startQueue(leaving bool) {
+	q := &keep{on: true, leaving: leaving}
+	a.queued[leaving] = q
 	var try func()
 	try = func() {
 		if !q.on || !a.alive {
@@ -143,7 +168,7 @@ func (a *agent) startQueue() {
 		}
 		if _, c := a.server(0); c != nil && !c.noSpace {
 			q.in = c
-			q.gen = c.enqueue(a.m.id)
+			q.gen = c.enqueue(a.m.id, leaving)
 		}
 		pause := 20 * time.Second // a place that was lost is taken anew
 		if q.in == nil {
@@ -154,11 +179,41 @@ func (a *agent) startQueue() {
 	a.w.after(a.w.between(5*time.Millisecond, 50*time.Millisecond), try)
 }
 
-func (a *agent) stopQueue() {
-	q := a.queued
+func (a *agent) stopQueue(q *keep) {
 	q.on = false
-	a.queued = nil
+	delete(a.queued, q.leaving)
 	if q.in != nil {
-		q.in.dequeue(a.m.id, -1)
+		q.in.dequeue(a.m.id, q.leaving, -1)
 	}
+}
+
+// run is a run of scripts.
+type run struct{ duty policy.RunScripts }
+
+// runScripts runs the scripts of a duty, once for as long as it is named.
+func (a *agent) runScripts(d policy.RunScripts) {
+	if r := a.scripts[d.When]; r != nil && r.duty == d {
+		return
+	}
+	r := &run{duty: d}
+	a.scripts[d.When] = r
+	began := a.m.clock()
+	took := a.w.between(50*time.Millisecond, 2*time.Second)
+	if a.w.chance(a.w.trouble(0.1)) {
+		took = a.w.between(time.Minute, 10*time.Minute)
+	}
+	a.w.after(took, func() {
+		if !a.alive || a.scripts[d.When] != r {
+			return
+		}
+		var err error
+		if a.m.sys.script {
+			err = errScript
+		}
+		key := policy.ScriptsKey(d.When)
+		receipt := a.view.Receipts[key].After(began, a.m.clock(), err)
+		receipt.Detail = strconv.FormatInt(d.Revision, 10)
+		a.view.Receipts[key] = receipt
+		a.poke()
+	})
 }

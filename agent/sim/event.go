@@ -38,14 +38,21 @@ type Applied struct {
 	// Data is the identity in the instance's data directory, 0 for none.
 	Data        policy.MemberID
 	DataCluster policy.ClusterID
+	// Etcd is the version of the instance's etcd; Secret: nothing tells its agent.
+	Etcd   policy.Version
+	Secret bool
 }
 
 // ClusterIs tells the true state of a cluster after a change.
 type ClusterIs struct {
+	// Leader is 0 while there is none.
+	Leader  policy.MemberID
 	ID      policy.ClusterID
 	Members []MemberIs
 	Holders []policy.Hold
 	NoSpace bool
+	// Version is what the members have agreed on, zero for nothing yet.
+	Version policy.Version
 }
 
 // MemberIs is the true state of one member.
@@ -55,6 +62,8 @@ type MemberIs struct {
 	Learner  bool
 	// Up: its process runs and reaches the majority.
 	Up bool
+	// Version is what it runs, zero before it told.
+	Version policy.Version
 	// Behind is how many committed entries it lacks.
 	Behind uint64
 }
@@ -125,6 +134,19 @@ type Still struct{ Wrong []string }
 // should be; empty: all is well.
 type Settled struct{ Wrong []string }
 
+// LeftStopped: etcd was stopped for an election and, long after, is not started again
+// although its agent runs.
+type LeftStopped struct{ Instance policy.InstanceID }
+
+// PlanIs: an agent wrote down, and publishes from now on, that it takes part in a plan;
+// Plan is empty where none is open.
+type PlanIs struct {
+	Instance policy.InstanceID
+	Plan     string
+}
+
+func (LeftStopped) event() {}
+func (PlanIs) event()      {}
 func (Began) event()       {}
 func (Ended) event()       {}
 func (Applied) event()     {}

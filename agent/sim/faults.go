@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -77,6 +78,49 @@ var faults = []fault{
 		w.after(w.between(time.Minute, 40*time.Minute), func() { w.group.suspended = false; w.group.changed() })
 	}},
 	{"nospace", 2, false, (*world).fill},
+	{"update", 8, false, (*world).updated},
+	{"update all", 8, false, (*world).updateAll},
+	{"update and scale-in", 5, false, func(w *world, m *machine) {
+		w.updateAll(m)
+		w.after(w.between(0, 2*time.Minute), func() { w.groupTerminates(w.any()) })
+	}},
+	{"update, agent crash", 5, false, func(w *world, m *machine) {
+		w.updated(m)
+		w.after(w.between(0, time.Minute), func() { m.restartAgent(w.between(time.Second, 30*time.Second)) })
+	}},
+	{"update, told to go", 5, false, func(w *world, m *machine) {
+		w.updated(m)
+		w.after(w.between(0, time.Minute), func() { w.groupTerminates(m) })
+	}},
+	{"sentinel", 2, false, func(w *world, m *machine) {
+		m.sys.sentinel = true
+		m.sysChanged()
+		w.after(w.between(time.Minute, 3*time.Hour), func() { m.sys.sentinel, m.sys.served = false, false; m.sysChanged() })
+	}},
+	{"scheduled event", 3, false, (*world).scheduled},
+	{"does not come back", 2, true, func(w *world, m *machine) { m.sys.dead = true; w.updated(m) }},
+	{"reboot stuck", 3, false, func(w *world, m *machine) {
+		w.sysFault(m, func(s *system, on bool) { s.stuck = on })
+		w.updated(m)
+	}},
+	{"inhibitor", 3, false, func(w *world, m *machine) {
+		w.updated(m)
+		w.after(w.between(0, time.Minute), func() { w.sysFault(m, func(s *system, on bool) { s.blocked = on }) })
+	}},
+	{"user", 3, false, func(w *world, m *machine) { w.sysFault(m, func(s *system, on bool) { s.user = on }); w.updated(m) }},
+	{"logind away", 2, false, func(w *world, m *machine) { w.updated(m); w.sysFault(m, func(s *system, on bool) { s.silent = on }) }},
+	{"script fails", 3, false, func(w *world, m *machine) {
+		m.sys.script = true
+		w.updated(m)
+		w.after(w.between(time.Minute, 40*time.Minute), func() { m.sys.script = false })
+	}},
+	{"client vanishes", 3, false, func(w *world, m *machine) {
+		w.updated(m)
+		w.after(w.between(0, 10*time.Minute), func() { w.vanish(m) })
+	}},
+	{"operator releases", 2, false, (*world).operatorReleases},
+	{"operator holds", 3, false, (*world).operatorHolds},
+	{"reboot ordered", 4, false, (*world).ordered},
 	{"all lost", 1, true, func(w *world, _ *machine) {
 		if w.chance(0.2) {
 			for _, m := range w.alive() {
@@ -106,6 +150,7 @@ func (w *world) scenario() {
 			w.at(t+w.between(0, 3*time.Minute), w.strike)
 		}
 	}
+	w.scheduleTemplates()
 	w.at(w.opt.Length, w.heal)
 }
 
@@ -116,11 +161,12 @@ func (w *world) strike() {
 		return
 	}
 	total := 0
-	for _, f := range faults {
+	all := slices.Concat(faults, electionFaults)
+	for _, f := range all {
 		total += f.weight
 	}
 	n := w.rng.IntN(total)
-	for _, f := range faults {
+	for _, f := range all {
 		if n -= f.weight; n >= 0 {
 			continue
 		}
@@ -161,9 +207,10 @@ func (w *world) fragile() bool {
 func (w *world) heal() {
 	w.say("", "the faults stop")
 	w.calm = true
+	w.thaw()
 	w.awsDown, w.throttled, w.group.suspended = false, false, false
 	for _, c := range w.clusters {
-		c.noSpace = false
+		c.noSpace, c.rough = false, 0
 		for _, m := range c.members {
 			m.stuck = false
 		}
@@ -172,11 +219,13 @@ func (w *world) heal() {
 		m.noAWS, m.noIMDS, m.slow, m.etcd.broken = false, false, false, false
 		w.resume(m)
 		w.rejoin(m)
+		w.healSystem(m)
 		if m.state == policy.InstanceRunning {
 			m.start()
 			m.startAgent()
 		}
 	}
+	w.after(10*time.Minute, w.fitTemplate)
 	if w.plan.ends {
 		w.group.resize(0)
 	}
@@ -315,6 +364,7 @@ func (w *world) wipe(m *machine, all bool) {
 	m.disk.data = data{}
 	if all {
 		m.disk = &disk{}
+		m.sys.served = false // nobody remembers the reboot
 	}
 	w.after(w.between(20*time.Second, 2*time.Minute), m.start)
 }

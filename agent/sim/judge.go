@@ -127,9 +127,13 @@ func (w *world) wrong() []string {
 		}
 	}
 	for _, h := range c.lock.holders {
-		bad("%s holds the lock (%s)", h.Instance, h.Phase)
+		bad("%s holds the lock (%s, %s)", h.Instance, h.Reason, h.Phase)
 	}
+	out = append(out, w.unrebooted()...)
 	for _, p := range c.lock.queue {
+		if m := w.machine(p.instance); !p.leaving && m != nil && m.sys.update && c.voters() <= 2 && !w.cfg.Reboot.SmallClusters {
+			continue // its client goes on asking, and keeps its place
+		}
 		bad("%s is in the queue", p.instance)
 	}
 	return out

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -16,17 +17,22 @@ type agent struct {
 	view  policy.View // the board
 	polls [policy.NumSources]poller
 
-	said    [4]policy.Reason
+	said    [6]policy.Reason
 	due     bool // a pass is scheduled
 	timer   int  // generation of the timer for the next look at the same facts
 	seen    seen
 	action  int // generation of the action in flight
 	beats   map[string]*beat
-	queued  *keep
+	queued  map[bool]*keep // by whether it is the leaving queue
 	watched string         // the ids asked of EC2
 	calm    map[string]int // how often it did what, and why, long after the faults stopped
-	answer  func(ok bool)  // hears the outcome of the operator's request
-	halt    func()         // ends the real loop that stands in for this model
+	asked   int            // requests so far
+	answers map[string]func(policy.AnswerRequest, bool)
+	scripts map[policy.ScriptsWhen]*run
+	met     int // the generation of etcd's process that answered
+	// ask asks the real loop that stands in for this model; nil: there is none.
+	ask  func(r policy.Request, then func(policy.AnswerRequest, bool))
+	halt func() // ends the real loop that stands in for this model
 }
 
 // startAgent starts the agent's process: everything but the disk is new.
@@ -34,9 +40,10 @@ func (m *machine) startAgent() {
 	if m.agent != nil || !m.on {
 		return
 	}
-	a := &agent{w: m.w, m: m, alive: true, beats: map[string]*beat{}, calm: map[string]int{}}
+	a := &agent{w: m.w, m: m, alive: true, beats: map[string]*beat{}, calm: map[string]int{}, queued: map[bool]*keep{},
+		answers: map[string]func(policy.AnswerRequest, bool){}, scripts: map[policy.ScriptsWhen]*run{}}
 	m.agent, m.since = a, m.w.now
-	boot := string(rune('a' + m.boot))
+	boot := m.bootID()
 	a.view = policy.View{
 		Started: m.clock(),
 		Self: policy.Self{
@@ -46,7 +53,11 @@ func (m *machine) startAgent() {
 		Record:   m.disk.record,
 		Health:   map[policy.MemberID]policy.Fact[policy.Health]{},
 		Peers:    map[policy.InstanceID]policy.Fact[policy.Peer]{},
+		Wants:    map[policy.WantSource]policy.Fact[policy.Want]{},
 		Receipts: map[string]policy.Receipt{},
+	}
+	for s := range m.wants() {
+		a.view.Wants[s] = policy.Fact[policy.Want]{}
 	}
 	a.say("the agent starts")
 	if m.w.drive != nil {
@@ -56,6 +67,10 @@ func (m *machine) startAgent() {
 	a.setPace(policy.SourceTarget, time.Second)
 	a.setPace(policy.SourceUnit, 100*time.Millisecond)
 	a.setPace(policy.SourceSpot, 5*time.Second)
+	for _, s := range [...]policy.Source{policy.SourceWants, policy.SourceLogin, policy.SourceDown} {
+		a.setPace(s, rest)
+	}
+	a.setPace(policy.SourcePulse, pulseClosely)
 	for _, s := range [...]policy.Source{policy.SourceData, policy.SourceMembers, policy.SourceHealth, policy.SourceLock, policy.SourcePeers} {
 		a.setPace(s, closely)
 	}
@@ -208,8 +223,9 @@ func (a *agent) keepEndpoints() {
 	if !v.Members.Known() || v.InFlight != nil || v.Record.Instance != v.Self.Instance {
 		return
 	}
+	voters := policy.VotersOf(v.Members.Value)
 	n := 0
-	same := true
+	same := slices.Equal(voters, v.Record.Voters)
 	for _, m := range v.Members.Value.Members {
 		for _, u := range m.ClientURLs {
 			same = same && n < len(v.Record.Endpoints) && v.Record.Endpoints[n] == u
@@ -223,6 +239,6 @@ func (a *agent) keepEndpoints() {
 	for _, m := range v.Members.Value.Members {
 		urls = append(urls, m.ClientURLs...)
 	}
-	v.Record.Endpoints = urls
+	v.Record.Endpoints, v.Record.Voters = urls, voters
 	a.m.disk.record = v.Record
 }

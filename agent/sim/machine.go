@@ -22,14 +22,20 @@ type machine struct {
 	slow  bool          // its disk and calls are slow
 	disk  *disk
 	etcd  etcd
-	agent *agent        // nil while it does not run
-	bad   time.Duration // when something on it, or a call of its agent, last went wrong
-	since time.Duration // when its agent started
-	spot  time.Time
+	// version of etcd that its unit starts.
+	version policy.Version
+	agent   *agent        // nil while it does not run
+	bad     time.Duration // when something on it, or a call of its agent, last went wrong
+	since   time.Duration // when its agent started
+	spot    time.Time
 	// target is what instance metadata says, a moment after the group decided.
 	target  policy.Target
 	targets int // how often it changed
 	noIMDS  bool
+	sys     system
+	// blind: certificates keep its agent from its own etcd. deaf: whom its agent does not hear.
+	blind bool
+	deaf  map[policy.InstanceID]bool
 }
 
 // disk is what outlives a reboot.
@@ -61,7 +67,7 @@ func (m *machine) clock() time.Time { return epoch.Add(m.w.now + m.skew) }
 // launch makes a machine; it boots a while later.
 func (w *world) launch(d *disk) *machine {
 	n := len(w.machines) + 1
-	m := &machine{w: w, id: policy.InstanceID(fmt.Sprintf("i%02d", n)), state: policy.InstancePending, disk: d}
+	m := &machine{w: w, id: policy.InstanceID(fmt.Sprintf("i%02d", n)), state: policy.InstancePending, disk: d, version: w.etcds.template}
 	ip := fmt.Sprintf("10.0.%d.%d", n/250, n%250)
 	m.urls = [3]string{"https://" + ip + ":2380", "https://" + ip + ":2379", ip}
 	if w.plan.skewed {
@@ -91,11 +97,13 @@ func (m *machine) start() {
 	m.on = true
 	m.boot++
 	m.w.say(m.id, "boots")
+	m.w.tell(Booted{Instance: m.id, Boot: m.bootID()})
 	m.etcd.unit = policy.Unit{Load: "loaded", Active: "inactive", Sub: "dead"}
 	if m.disk.allowed {
 		m.startUnit(false, "")
 	}
 	m.startAgent()
+	m.booted()
 }
 
 // powerOff ends everything on the machine at once.
@@ -104,6 +112,7 @@ func (m *machine) powerOff() {
 		return
 	}
 	m.on = false
+	m.sys.going = false
 	m.crashAgent()
 	m.etcd.gen++
 	m.endProcess(policy.Unit{Load: "loaded", Active: "inactive", Sub: "dead"})

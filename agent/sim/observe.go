@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -55,12 +56,27 @@ func (a *agent) observe(s policy.Source) func() bool {
 		d := a.m.disk.data
 		is := policy.Data{Empty: d.empty(), Member: d.member, Cluster: d.cluster}
 		return func() bool { return land(&a.view.Data, is, began) }
+	case policy.SourceWants:
+		return a.observeWants(began)
+	case policy.SourceLogin:
+		l, err := a.m.logind()
+		return func() bool { return landAny(&a.view.Login, l, began, err) }
+	case policy.SourceDown:
+		var down []string
+		if a.m.sys.down {
+			down = []string{"web.service"}
+		}
+		return func() bool { return landAny(&a.view.Down, down, began, nil) }
 	case policy.SourceMembers:
 		return a.observeMembers(began)
+	case policy.SourcePulse:
+		return a.observePulse(began)
 	case policy.SourceHealth:
 		return a.observeHealth(began)
 	case policy.SourceLock:
 		return a.observeLock(began)
+	case policy.SourceVersions:
+		return a.observeVersions(began)
 	default:
 		return a.observePeers(began)
 	}
@@ -137,6 +153,10 @@ func (a *agent) knows(o *machine) bool {
 		if m.PeerURLs[0] == o.peerURL() && v.Members.Value.Instance(m) == o.id {
 			return true
 		}
+	}
+	if !v.Members.Ever() && v.Record.Instance == v.Self.Instance && !(ok && i.State == policy.InstanceTerminated) &&
+		slices.ContainsFunc(v.Record.Voters, func(vo policy.Voter) bool { return vo.Instance == o.id && vo.PeerURL == o.peerURL() }) {
+		return true
 	}
 	if p := v.Record.Promise; p != nil && !v.Members.Ever() && !(ok && i.State == policy.InstanceTerminated) {
 		return p.Has(o.id)
@@ -219,7 +239,7 @@ func (a *agent) probeURL(url string) (policy.Health, error) {
 			break
 		}
 		c := o.cluster()
-		h := policy.Health{Cluster: c.id, Member: o.disk.data.member, Term: c.term, Version: "3.6.16", NoSpace: c.noSpace, Serves: c.serves(o)}
+		h := policy.Health{Cluster: c.id, Member: o.disk.data.member, Term: c.term, Version: o.version.String(), NoSpace: c.noSpace, Serves: c.serves(o)}
 		if o.etcd.linked >= 0 {
 			h.Leader = c.leader
 		}
@@ -305,7 +325,7 @@ func (a *agent) observePeers(began time.Time) func() bool {
 			continue
 		}
 		n := answer{id: o.id, err: errSilent}
-		if a.m.reaches(o) && o.agent != nil {
+		if a.m.reaches(o) && o.agent != nil && !a.m.deaf[o.id] {
 			n.p, n.err = o.publish(), nil
 		}
 		all = append(all, n)
@@ -324,7 +344,8 @@ func (a *agent) observePeers(began time.Time) func() bool {
 			if n.err != nil {
 				changed = fail(&f, n.err) || changed
 			} else {
-				changed = land(&f, n.p, began) || changed
+				changed = !f.Known() || !samePeer(f.Value, n.p) || changed
+				f = policy.Observed(n.p, began)
 			}
 			a.view.Peers[n.id] = f
 		}
@@ -341,6 +362,30 @@ func (m *machine) publish() policy.Peer {
 	}
 	if r := m.disk.record; r.Instance == m.id {
 		p.Promise, p.Member, p.Cluster, p.Leaving = r.Promise, r.Member, r.Cluster, r.Leaving != nil
+		p.Election, p.Etcd = r.Election, m.agent.word()
 	}
 	return p
+}
+
+func (a *agent) observeWants(began time.Time) func() bool {
+	is := a.m.wants()
+	return func() bool {
+		changed := false
+		for s, want := range is {
+			f := a.view.Wants[s]
+			changed = land(&f, want, began) || changed
+			a.view.Wants[s] = f
+		}
+		return changed
+	}
+}
+
+// landAny is land for values that cannot be compared.
+func landAny[T any](f *policy.Fact[T], v T, began time.Time, err error) bool {
+	if err != nil {
+		return fail(f, err)
+	}
+	changed := !f.Known() || !reflect.DeepEqual(f.Value, v)
+	*f = policy.Observed(v, began)
+	return changed
 }

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -26,7 +28,11 @@ func (w *world) operator() {
 		for _, m := range w.alive() {
 			if m.agent != nil && !granted[m.id] {
 				granted[m.id] = true
-				m.agent.request(fmt.Sprint(round), func(ok bool) { granted[m.id] = ok })
+				m.agent.submit(policy.Request{Kind: policy.FreshStart}, requestTimeout, func(ans policy.AnswerRequest, ok bool) {
+					if granted[m.id] = ok && ans.OK; granted[m.id] && m.agent != nil {
+						m.agent.fresh()
+					}
+				})
 				break
 			}
 		}
@@ -35,20 +41,44 @@ func (w *world) operator() {
 	ask()
 }
 
-// request is what the control socket does: it hands an operator's request to
-// policy, and takes it back when no answer came in time.
-func (a *agent) request(id string, answered func(ok bool)) {
-	a.say("an operator asks for a fresh start")
-	a.answer = answered
-	a.view.Requests = []policy.Request{{ID: id, Kind: policy.FreshStart}}
+// submit is what the control socket and the FleetLock server do: it hands a request
+// to policy, and takes it back when no answer came in time. then hears what came of
+// it; nil: nobody wants to know.
+func (a *agent) submit(r policy.Request, patience time.Duration, then func(ans policy.AnswerRequest, ok bool)) {
+	a.asked++
+	r.ID = strconv.Itoa(a.asked)
+	a.say("asked for %s", r.Kind)
+	if then == nil {
+		then = func(policy.AnswerRequest, bool) {}
+	}
+	if a.ask != nil {
+		a.ask(r, then)
+		return
+	}
+	a.answers[r.ID] = then
+	a.view.Requests = append(slices.Clone(a.view.Requests), r)
 	a.poke()
-	a.w.after(requestTimeout, func() {
-		if a.alive && len(a.view.Requests) > 0 && a.view.Requests[0].ID == id {
-			a.view.Requests = nil
-			answered(false)
+	a.w.after(patience, func() {
+		if a.alive {
+			a.answered(policy.AnswerRequest{ID: r.ID}, false)
 			a.poke()
+		} else if f := a.answers[r.ID]; f != nil {
+			delete(a.answers, r.ID)
+			f(policy.AnswerRequest{}, false)
 		}
 	})
+}
+
+// answered ends a request, if it still waits.
+func (a *agent) answered(ans policy.AnswerRequest, ok bool) {
+	f := a.answers[ans.ID]
+	if f == nil {
+		return
+	}
+	delete(a.answers, ans.ID)
+	a.view.Requests = slices.DeleteFunc(slices.Clone(a.view.Requests), func(r policy.Request) bool { return r.ID == ans.ID })
+	a.say("answer %s: ok %t, %s %s", ans.ID, ok && ans.OK, ans.Reason, ans.Answer)
+	f(ans, ok)
 }
 
 // fresh tells the checker that a fresh start is granted, and what is left.
@@ -78,7 +108,7 @@ func (w *world) restless() []string {
 		}
 		// A group whose launches all wait in their hook takes none of them out again
 		// before the hook expires: no list can be agreed on until then.
-		leave, join := a.said[1], a.said[3]
+		leave, join := a.said[2], a.said[4]
 		unsettled := join == policy.GroupUnsettled && len(w.group.items) != w.group.desired
 		if !waits(leave, join, m.disk.data.empty()) && !unsettled {
 			out = append(out, fmt.Sprintf("%s (data %t) says %s, %s", m.id, !m.disk.data.empty(), leave, join))

@@ -25,6 +25,8 @@ type plan struct {
 	cloned       float64
 	stuckLearner float64
 	ends         bool // the group goes to zero at the end
+	reboot       policy.RebootConfig
+	fleetlock    bool // updates come through a FleetLock client
 }
 
 func (w *world) drawPlan() plan {
@@ -47,6 +49,20 @@ func (w *world) drawPlan() plan {
 	p.terminateHook = pick(w, time.Minute, 5*time.Minute, 15*time.Minute, time.Hour)
 	if w.chance(0.04) {
 		p.terminateHook = 0
+	}
+	p.fleetlock = w.chance(0.4)
+	p.reboot = policy.RebootConfig{
+		Strategy: policy.StrategyLock, PauseBetween: pick(w, 0, 0, 5*time.Minute), SmallClusters: w.chance(0.5),
+		UserGrace: pick(w, 0, 10*time.Minute), Services: w.chance(0.7),
+	}
+	if w.chance(0.05) {
+		p.reboot.Strategy = policy.StrategyOff
+	}
+	if w.chance(0.3) {
+		days := []time.Weekday{0, 1, 2, 3, 4, 5, 6}
+		for at := time.Duration(0); at < 24*time.Hour; at += 4 * time.Hour {
+			p.reboot.Windows = append(p.reboot.Windows, policy.Window{Days: days, Start: at + time.Hour, Length: 2 * time.Hour})
+		}
 	}
 	return p
 }

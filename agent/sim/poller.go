@@ -134,6 +134,9 @@ func (a *agent) poll(s policy.Source, gen int) {
 		}
 		p.busy = false
 		changed := land()
+		if s == policy.SourcePulse {
+			a.setPace(s, a.pulsePace())
+		}
 		if changed || p.force {
 			p.force = p.dirty && p.force
 			a.poke()
@@ -152,7 +155,7 @@ func (a *agent) poll(s policy.Source, gen int) {
 // latency is how long an observation takes.
 func (a *agent) latency(s policy.Source) time.Duration {
 	switch {
-	case s == policy.SourceUnit || s == policy.SourceData:
+	case s == policy.SourceUnit || s == policy.SourceData || s == policy.SourcePulse:
 		return 0
 	case a.m.slow && !a.w.calm:
 		return a.w.between(10*time.Millisecond, 2*time.Second)
@@ -176,6 +179,8 @@ func (a *agent) stamp(s policy.Source) {
 		restamp(&v.Group, at)
 	case policy.SourceUnit:
 		restamp(&v.Unit, at)
+	case policy.SourcePulse:
+		restamp(&v.Pulse, at)
 	case policy.SourceData:
 		restamp(&v.Data, at)
 	case policy.SourceMembers:
@@ -188,6 +193,18 @@ func (a *agent) stamp(s policy.Source) {
 		restamp(&v.Spot, at)
 	case policy.SourceInstances:
 		restamp(&v.Instances, at)
+	case policy.SourceVersions:
+		restamp(&v.EtcdVersion, at)
+		restamp(&v.ClusterVersion, at)
+	case policy.SourceLogin:
+		restamp(&v.Login, at)
+	case policy.SourceDown:
+		restamp(&v.Down, at)
+	case policy.SourceWants:
+		for s, f := range v.Wants {
+			restamp(&f, at)
+			v.Wants[s] = f
+		}
 	case policy.SourceHealth:
 		for id, f := range v.Health {
 			if f.Known() {

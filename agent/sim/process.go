@@ -52,6 +52,7 @@ func (m *machine) touchLocal() {
 	if m.agent != nil {
 		m.agent.touch(policy.SourceUnit)
 		m.agent.touch(policy.SourceData)
+		m.agent.touch(policy.SourcePulse)
 	}
 }
 
@@ -123,6 +124,13 @@ func (m *machine) firstStart() bool {
 	if m.etcd.fresh {
 		c := w.form(m.disk.initial, m.etcd.token)
 		me := c.byURL(m.peerURL())
+		if me != nil && me.client != "" && !c.kept() {
+			// etcd learns from other members that it was there before. Of a cluster of which
+			// no disk is left nobody tells: the same list makes the same ids, and it begins anew.
+			w.forget(c)
+			c = w.form(m.disk.initial, m.etcd.token)
+			me = c.byURL(m.peerURL())
+		}
 		switch {
 		case me == nil:
 			m.exit("not in the initial cluster")
@@ -149,6 +157,9 @@ func (m *machine) firstStart() bool {
 			return false
 		case me.client != "":
 			m.exit("panic: a started member without its log")
+			return false
+		case c.refuses(m.version) != "":
+			m.exit(c.refuses(m.version))
 			return false
 		}
 		m.disk.data = data{member: me.id, cluster: c.id, started: true}

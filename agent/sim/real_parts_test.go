@@ -21,6 +21,7 @@ type parts struct {
 	// The action under way: why, and when it was decided.
 	reason policy.Reason
 	began  time.Duration
+	seen   policy.Lock // by the last action
 }
 
 // Every call takes a few milliseconds, some before its effect and some after it.
@@ -69,7 +70,13 @@ func see[T any](ctx context.Context, p *parts, s policy.Source, f func(*policy.V
 
 // act has the model do an action to the world.
 func (p *parts) act(ctx context.Context, a policy.Action) error {
-	return p.call(ctx, func() error { return p.a.effect(a, p.reason, p.began) })
+	return p.call(ctx, func() error {
+		err := p.a.effect(a, p.reason, p.began)
+		if _, c := p.a.server(0); c != nil {
+			p.seen = c.readLock()
+		}
+		return err
+	})
 }
 
 func (p *parts) Target(ctx context.Context) (policy.Target, error) {
@@ -127,6 +134,26 @@ func (p *parts) Watch(ctx context.Context, _ func()) error {
 	return ctx.Err()
 }
 
+func (p *parts) Version(ctx context.Context) (string, error) {
+	return see(ctx, p, policy.SourceVersions, func(v *policy.View) policy.Fact[string] { return v.EtcdVersion })
+}
+
+func (p *parts) ClusterVersion(ctx context.Context, _ []string) (string, error) {
+	return see(ctx, p, policy.SourceVersions, func(v *policy.View) policy.Fact[string] { return v.ClusterVersion })
+}
+
+func (p *parts) Pulse(ctx context.Context) policy.Pulse {
+	pulse, err := see(ctx, p, policy.SourcePulse, func(v *policy.View) policy.Fact[policy.Pulse] { return v.Pulse })
+	if err != nil {
+		return policy.Pulse{}
+	}
+	return pulse
+}
+
+func (p *parts) Snapshot(ctx context.Context) (string, error) {
+	return "/snapshot", p.act(ctx, policy.SaveSnapshot{})
+}
+
 func (p *parts) Probe(ctx context.Context, url string) (h policy.Health, err error) {
 	err = p.call(ctx, func() (err error) { h, err = p.a.probeURL(url); return err })
 	return h, err
@@ -158,9 +185,8 @@ func (p *parts) Lock(ctx context.Context) (policy.Lock, error) {
 	return see(ctx, p, policy.SourceLock, func(v *policy.View) policy.Fact[policy.Lock] { return v.Lock })
 }
 
-func (p *parts) TakeSlot(ctx context.Context, why policy.HoldReason, m policy.MemberID, c policy.ClusterID) error {
-	p.s.do(func() { p.a.view.Record.Member, p.a.view.Record.Cluster = m, c })
-	return p.act(ctx, policy.TakeSlot{Reason: why})
+func (p *parts) TakeSlot(ctx context.Context, t policy.Take) error {
+	return p.act(ctx, policy.TakeSlot{Take: t})
 }
 
 func (p *parts) MarkActing(ctx context.Context, revision int64) error {
@@ -171,20 +197,25 @@ func (p *parts) ReleaseHold(ctx context.Context, slot int, revision int64) error
 	return p.act(ctx, policy.ReleaseHold{Slot: slot, Revision: revision})
 }
 
-func (p *parts) KeepQueued(ctx context.Context, _ policy.HoldReason, _ func()) error {
+func (p *parts) Seen() (l policy.Lock) {
+	p.s.do(func() { l = p.seen })
+	return l
+}
+
+func (p *parts) KeepQueued(ctx context.Context, why policy.HoldReason, _ func()) error {
 	var c *cluster
 	err := p.call(ctx, func() error {
 		if _, c = p.a.server(0); c == nil {
 			return errNoServer
 		}
-		c.enqueue(p.a.m.id)
+		c.enqueue(p.a.m.id, why == policy.HoldLeaving)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	<-ctx.Done()
-	p.s.do(func() { c.dequeue(p.a.m.id, -1) })
+	p.s.do(func() { c.dequeue(p.a.m.id, why == policy.HoldLeaving, -1) })
 	return ctx.Err()
 }
 
@@ -235,6 +266,47 @@ func (p *parts) Peer(ctx context.Context, host string) (is policy.Peer, err erro
 		return errSilent
 	})
 	return is, err
+}
+
+func (p *parts) Login(ctx context.Context) (policy.Login, error) {
+	return see(ctx, p, policy.SourceLogin, func(v *policy.View) policy.Fact[policy.Login] { return v.Login })
+}
+
+func (p *parts) WatchLogin(ctx context.Context, _ func()) error { <-ctx.Done(); return ctx.Err() }
+func (p *parts) Reboot(ctx context.Context) error               { return p.act(ctx, policy.Reboot{}) }
+
+func (p *parts) Down(ctx context.Context) ([]string, error) {
+	return see(ctx, p, policy.SourceDown, func(v *policy.View) policy.Fact[[]string] { return v.Down })
+}
+
+func (p *parts) Run(ctx context.Context, _ policy.ScriptsWhen) error {
+	return p.call(ctx, func() error { return nil })
+}
+
+// want looks at one source of the machine every second.
+func (p *parts) want(s policy.WantSource) real.WantFunc {
+	return func(ctx context.Context, report func(policy.Want, error)) error {
+		for {
+			var w policy.Want
+			err := p.call(ctx, func() error { w = p.a.m.wants()[s]; return nil })
+			report(w, err)
+			if err := pause(ctx, time.Second); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// ask is a request to the real loop, of the machine's FleetLock client.
+func (p *parts) ask(r policy.Request, then func(policy.AnswerRequest, bool)) {
+	p.s.wg.Go(func() {
+		question := p.loop.PreReboot
+		if r.Kind == policy.SteadyState {
+			question = p.loop.SteadyState
+		}
+		ans, err := question(p.s.ctx, r.Client, r.Group)
+		p.s.do(func() { then(ans, err == nil) })
+	})
 }
 
 func (p *parts) Ready() error        { return nil }

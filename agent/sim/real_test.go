@@ -42,7 +42,8 @@ func newStage(t *testing.T, launchBefore bool) *stage {
 	s := &stage{t: t, began: time.Now(), wake: make(chan struct{}, 1), loops: 1}
 	s.w = newWorld(Options{Seed: 1, Full: true, plan: &plan{
 		desired: 3, launchHook: 2 * time.Minute, terminateHook: 5 * time.Minute, launchBefore: launchBefore,
-		expiresTo: policy.Abandon, rate: 20, skewed: true,
+		expiresTo: policy.Abandon, rate: 20, skewed: true, fleetlock: !launchBefore,
+		reboot: policy.RebootConfig{Services: true, PauseBetween: time.Minute},
 	}})
 	s.w.drive = s.drive
 	return s
@@ -103,7 +104,13 @@ func (s *stage) drive(a *agent) (halt func()) {
 	for range s.loops {
 		p := &parts{s: s, a: a}
 		all := real.Parts{Metadata: p, Group: p, Hooks: p, Tags: p, Finder: p, Members: p, Lock: p,
-			States: unitStates{p}, Unit: p, Disk: p, Peers: p, Notify: p}
+			States: unitStates{p}, Unit: p, Disk: p, Peers: p, Version: p, Pulse: p, Snapshot: p, Notify: p}
+		all.Machine, all.Services, all.Scripts = p, p, p
+		all.Wants = map[policy.WantSource]real.WantWatcher{}
+		for src := range a.m.wants() {
+			all.Wants[src] = p.want(src)
+		}
+		a.ask = p.ask
 		if s.spoil != nil {
 			s.spoil(p, &all)
 		}
@@ -177,7 +184,8 @@ func (s *stage) settled(what string) {
 }
 
 // story is a first cluster; then its leader's node is terminated and replaced;
-// then two others are, at the same time.
+// then two others are, at the same time; then all three are updated at once, while the
+// group sends one of them away.
 func (s *stage) story() {
 	s.settled("first cluster")
 	gone := func() *machine { return s.w.current().host(s.w.current().leader) }
@@ -195,6 +203,12 @@ func (s *stage) story() {
 	})
 	time.Sleep(time.Minute)
 	s.settled("two replaced")
+	s.do(func() { s.w.updateAll(nil) })
+	time.Sleep(time.Minute)
+	s.settled("three updated")
+	s.do(func() { s.w.updateAll(nil); s.w.groupTerminates(s.w.any()) })
+	time.Sleep(time.Minute)
+	s.settled("updated, and one replaced")
 }
 
 // TestRealLoop: three real agents form a cluster and replace its members, and the
@@ -205,14 +219,18 @@ func TestRealLoop(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStage(t, before)
 				s.run(s.story)
-				if n := len(s.w.machines); n != 6 {
-					t.Errorf("%d machines were launched, want 6", n)
+				if n := len(s.w.machines); n != 7 {
+					t.Errorf("%d machines were launched, want 7", n)
 				}
-				// Bootstrap, three leaves and three joins take some 60 actions.
-				if s.w.actions > 200 {
+				// Two of the three may have been rebooted when the third one goes.
+				if s.w.reboots < 5 {
+					t.Errorf("%d reboots", s.w.reboots)
+				}
+				// Bootstrap, four leaves and four joins take some 80 actions, a reboot 7.
+				if s.w.actions > 300 {
 					t.Errorf("%d actions", s.w.actions)
 				}
-				t.Logf("%d actions, %s of virtual time", s.w.actions, time.Since(s.began))
+				t.Logf("%d actions, %d reboots, %s of virtual time", s.w.actions, s.w.reboots, time.Since(s.began))
 				report(t, s.w.result())
 			})
 		})

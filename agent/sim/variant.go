@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
 )
@@ -19,15 +20,24 @@ type Variant struct {
 
 // Variants lists the broken policies.
 func Variants() []Variant {
-	return []Variant{
+	return append(electionVariants(), []Variant{
 		{Name: "lock ignored", Invariant: OneDisrupted, View: ignoreLock},
 		{Name: "quorum check off", Invariant: QuorumKept, View: allHealthy},
 		{Name: "promote at once", Invariant: PromotedCaughtUp, View: allCaughtUp},
 		{Name: "unknown taken for healthy", Invariant: QuorumKept, View: unknownHealthy},
 		{Name: "bootstrap without promise", Invariant: OneCluster, Decide: startAlone},
 		{Name: "hook completed while the lock is unknown", Invariant: HookUnderLock, Decide: completeBlindly},
+		{Name: "versions ignored", Invariant: VersionsFit, View: anyVersion},
 		{Name: "fresh start granted to whoever asks", Invariant: OneCluster, Decide: freshAlways},
-	}
+		{Name: "reboot without the lock", Invariant: RebootUnderLock, Decide: rebootAtOnce},
+		{Name: "reboot whatever the others' health", Invariant: RebootKeepsQuorum, View: othersWell},
+		{Name: "grant whatever the others' health", Invariant: RebootKeepsQuorum, Decide: grantAlways},
+		{Name: "hold given back at the return, healthy or not", Invariant: HoldKept, Decide: releaseAtBoot},
+		{Name: "hold given back at the agent's restart", Invariant: HoldKept, Decide: releaseAtStart},
+		{Name: "hold evicted after a time", Invariant: HoldKept, Decide: evictByTime},
+		{Name: "never reboots", Invariant: Converges, Decide: neverReboot},
+		{Name: "reboots again and again", Invariant: FewActions, View: alwaysWanted},
+	}...)
 }
 
 // ignoreLock makes a leaver believe that it holds the slot already.
@@ -116,11 +126,99 @@ func completeBlindly(_ policy.Config, v policy.View, d *policy.Decision) {
 	}
 }
 
+// anyVersion makes a node that is to join believe that its etcd is the cluster's.
+func anyVersion(_ policy.Config, v *policy.View) {
+	if v.ClusterVersion.Known() {
+		v.EtcdVersion = v.ClusterVersion
+	}
+}
+
 // freshAlways removes the tag when an operator asks, whatever is left.
 func freshAlways(_ policy.Config, v policy.View, d *policy.Decision) {
-	if tag := v.Group.Value.ClusterTag; len(v.Requests) > 0 && v.InFlight == nil && v.Group.Known() && tag != "" {
+	asked := slices.ContainsFunc(v.Requests, func(r policy.Request) bool { return r.Kind == policy.FreshStart })
+	if tag := v.Group.Value.ClusterTag; asked && v.InFlight == nil && v.Group.Known() && tag != "" {
 		act(d, policy.DeleteTag{Value: tag}, policy.ConcernRequest, policy.FreshAllowed)
 	}
+}
+
+// rebootAtOnce reboots as soon as a source wants it.
+func rebootAtOnce(_ policy.Config, v policy.View, d *policy.Decision) {
+	for _, f := range v.Wants {
+		if f.Known() && f.Value.Wanted && v.InFlight == nil && !v.Receipts[policy.Reboot{}.Key()].Done() {
+			act(d, policy.Reboot{}, policy.ConcernReboot, policy.RebootNow)
+		}
+	}
+}
+
+// othersWell makes the others look healthy to a node that is not to go.
+func othersWell(cfg policy.Config, v *policy.View) {
+	wanted := false
+	for _, f := range v.Wants {
+		wanted = wanted || f.Value.Wanted
+	}
+	if wanted && v.Record.Leaving == nil {
+		allHealthy(cfg, v)
+	}
+}
+
+// ownHold gives this node's hold for a reboot, if it is acting.
+func ownHold(v policy.View) (policy.Hold, bool) {
+	for _, h := range v.Lock.Value.Holders {
+		if h.Instance == v.Self.Instance && h.Phase == policy.Acting && (h.Reason == policy.HoldRebooting || h.Reason == policy.HoldFleetLock) {
+			return h, v.InFlight == nil && v.Lock.Known()
+		}
+	}
+	return policy.Hold{}, false
+}
+
+// grantAlways grants the lock to a FleetLock client where it is free.
+func grantAlways(_ policy.Config, v policy.View, d *policy.Decision) {
+	for _, r := range v.Requests {
+		if r.Kind == policy.PreReboot && v.InFlight == nil && v.Lock.Known() && len(v.Lock.Value.Holders) == 0 {
+			act(d, policy.TakeSlot{Answers: r.ID, Take: policy.Take{Reason: policy.HoldFleetLock, Phase: policy.Acting, Client: r.Client,
+				Member: v.Record.Member, Cluster: v.Record.Cluster, Turn: v.Lock.Value.Turn}}, policy.ConcernRequest, policy.GrantLock)
+		}
+	}
+}
+
+// releaseAtBoot gives the hold back as soon as the agent is back.
+func releaseAtBoot(_ policy.Config, v policy.View, d *policy.Decision) {
+	if h, ok := ownHold(v); ok && h.Boot != v.Self.Boot {
+		act(d, release(h), policy.ConcernReboot, policy.RebootDone)
+	}
+}
+
+// releaseAtStart takes a hold of this boot for one that nobody needs.
+func releaseAtStart(_ policy.Config, v policy.View, d *policy.Decision) {
+	if h, ok := ownHold(v); ok && h.Boot == v.Self.Boot && h.Reason == policy.HoldRebooting && v.Now.Sub(v.Started) < time.Minute {
+		act(d, release(h), policy.ConcernReboot, policy.GiveBackLock)
+	}
+}
+
+// evictByTime takes a hold of half an hour for one of a dead node.
+func evictByTime(_ policy.Config, v policy.View, d *policy.Decision) {
+	for _, h := range v.Lock.Value.Holders {
+		if d.Steward && v.InFlight == nil && v.Lock.Known() && h.Reason != policy.HoldLeaving && v.Now.Sub(h.Since) > 30*time.Minute {
+			act(d, release(h), policy.ConcernSteward, policy.EvictHold)
+		}
+	}
+}
+
+func release(h policy.Hold) policy.Action {
+	return policy.ReleaseHold{Slot: h.Slot, Instance: h.Instance, Revision: h.Revision}
+}
+
+// neverReboot is very safe.
+func neverReboot(_ policy.Config, _ policy.View, d *policy.Decision) {
+	if d.Concern == policy.ConcernReboot {
+		d.Action, d.Concern = nil, ""
+	}
+}
+
+// alwaysWanted is a source that is never content, and a policy that does not notice.
+func alwaysWanted(_ policy.Config, v *policy.View) {
+	v.Record.Rebooted = nil
+	v.Wants = map[policy.WantSource]policy.Fact[policy.Want]{policy.WantSentinel: policy.Observed(policy.Want{Wanted: true}, v.Now)}
 }
 
 func act(d *policy.Decision, a policy.Action, c policy.Concern, r policy.Reason) {

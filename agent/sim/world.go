@@ -62,6 +62,7 @@ type world struct {
 	queue queue
 	cfg   policy.Config
 	plan  plan
+	etcds versions
 
 	group    *group
 	machines []*machine // in the order of launch
@@ -80,6 +81,8 @@ type world struct {
 	// drive runs another loop in place of the model's, on the model's machine, and
 	// gives what ends it; nil: none.
 	drive func(*agent) (halt func())
+
+	reboots int // in order
 
 	awsDown, throttled bool
 	awsBad             time.Duration // when AWS last did not answer as it should
@@ -102,11 +105,15 @@ func newWorld(o Options) *world {
 		cfg:     policy.DefaultConfig(),
 		reasons: make(map[policy.Reason]bool),
 	}
+	w.etcds = newVersions(o.Seed)
 	w.check = NewChecker(w.cfg)
 	w.plan = w.drawPlan()
 	if o.plan != nil {
 		w.plan = *o.plan
+		w.etcds.change = false
 	}
+	w.cfg.Reboot = w.plan.reboot
+	w.check.cfg = w.cfg
 	w.group = newGroup(w)
 	return w
 }
@@ -233,5 +240,5 @@ func (w *world) touch(sources ...policy.Source) {
 
 // touchEtcd is for a change that may be seen in everything read from etcd.
 func (w *world) touchEtcd() {
-	w.touch(policy.SourceMembers, policy.SourceHealth, policy.SourceLock)
+	w.touch(policy.SourceMembers, policy.SourceHealth, policy.SourcePulse, policy.SourceLock, policy.SourceVersions)
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -56,16 +54,11 @@ func (a *app) freshStart(ctx context.Context, path string, yes bool) error {
 		return err
 	}
 	a.explainFresh(s)
-	if !yes {
-		a.ui.say("Type 'yes' to go on:")
-		// No input at all is no "yes", whatever the reason.
-		word, _ := bufio.NewReader(a.ui.in).ReadString('\n')
-		if strings.TrimSpace(word) != "yes" {
-			return errors.New("not confirmed, nothing was changed")
-		}
+	if err := a.ui.confirm(yes); err != nil {
+		return err
 	}
 	a.ui.say("Asking the agent; this can take a minute.")
-	answer, err := c.Submit(ctx, policy.FreshStart)
+	answer, err := c.Submit(ctx, control.Request{Kind: string(policy.FreshStart)})
 	if err != nil {
 		return err
 	}

@@ -37,8 +37,9 @@ Formats:
 
 A machine gets the agent, its unit, /etc/quorumd/quorumd.yaml (the file that
 --config names, else all defaults), and a drop-in that keeps etcd from starting
-before the agent allows it. On Flatcar locksmithd is masked and on Fedora CoreOS
-updates are off: both reboot without asking etcd.
+before the agent allows it. On Flatcar what else would reboot is masked; on Fedora
+CoreOS Zincati asks the agent before it reboots. With role: worker in the
+configuration nothing of etcd is in it.
 
 What is downloaded needs its SHA-256. A file:// URL is read on the machine itself,
 and not by Ignition.`,

@@ -21,7 +21,7 @@ The service has an environment of its own: systemctl show -p Environment quorumd
 	}
 	output := outputFlag(cmd, "table", "yaml", "json")
 	cmd.RunE = func(*cobra.Command, []string) error { return a.showConfig(output.value) }
-	cmd.AddCommand(a.configCheckCommand())
+	cmd.AddCommand(a.configCheckCommand(), a.fromLocksmithCommand())
 	return cmd
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -30,6 +31,7 @@ type etcdUnit struct {
 	self    policy.Self
 	address string // this instance's private address
 	store   record.Store
+	machine func() (here record.Machine, boot string, err error) // where etcd is allowed to start
 }
 
 // Watch reports the unit's state and every change until ctx ends.
@@ -68,7 +70,11 @@ func (u *etcdUnit) Start(ctx context.Context, how policy.StartEtcd) error {
 	if err := u.conn.Reload(ctx); err != nil {
 		return err
 	}
-	if err := u.store.AllowEtcd(); err != nil {
+	here, boot, err := u.machine()
+	if err != nil {
+		return err
+	}
+	if err := u.store.AllowEtcd(here, boot); err != nil {
 		return err
 	}
 	if err := u.conn.ResetFailed(ctx, u.cfg.Unit); err != nil {
@@ -89,13 +95,22 @@ func (u *etcdUnit) Start(ctx context.Context, how policy.StartEtcd) error {
 func (u *etcdUnit) forgetFirst(ctx context.Context) error {
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
-	up := false
+	up, skipped := false, false
 	err := u.conn.Watch(watch, u.cfg.Unit, func(s units.UnitState, err error) {
-		if err == nil && s.MainPID != 0 {
+		switch {
+		case err != nil:
+		case s.MainPID != 0:
 			up = true
+			cancel()
+		case s.Stopped() && s.JobID == 0 && s.Result == "exec-condition":
+			skipped = true
 			cancel()
 		}
 	})
+	if skipped {
+		err := fmt.Errorf("start etcd: its unit was skipped, because the guard says no; why: journalctl -u %s", u.cfg.Unit)
+		return errors.Join(err, u.Tidy(ctx))
+	}
 	if !up {
 		return fmt.Errorf("wait for etcd's process: %w", err)
 	}

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/quorumd/quorumd/agent/config"
 	"github.com/quorumd/quorumd/agent/policy"
+	"github.com/quorumd/quorumd/agent/record"
+	"github.com/quorumd/quorumd/units"
+	"github.com/quorumd/quorumd/units/fakesystemd"
 )
 
 // What etcd is told of TLS, by what the configuration names.
@@ -62,5 +67,42 @@ func TestEtcdEnvironmentTLS(t *testing.T) {
 		if d := cmp.Diff(tt.want, got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, d)
 		}
+	}
+}
+
+// A guard that says no to a start that the agent itself asked for is an error at once,
+// not a wait for a process that never comes.
+func TestStartSkippedByGuard(t *testing.T) {
+	dir := t.TempDir()
+	const unit = "etcd-member.service"
+	host, err := fakesystemd.New(fakesystemd.HostConfig{Dir: dir, Units: []fakesystemd.Unit{{Name: unit, ExecStart: []string{"/bin/sleep", "1000"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(host.PowerOff)
+	if _, err := host.Dirs().WriteDropIn(units.DropIn{Unit: unit, Name: "10-quorumd-guard.conf", Content: []byte("[Service]\nExecCondition=/bin/false\n")}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", host.Address())
+	conn, err := units.Dial(ctx, units.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	u := &etcdUnit{conn: conn, dirs: host.Dirs(), cfg: config.Default().Etcd, address: "10.0.0.7", store: record.Store{Dir: t.TempDir()},
+		self:    policy.Self{Instance: "i-a", PeerURL: "http://10.0.0.7:2380", ClientURL: "http://10.0.0.7:2379"},
+		machine: func() (record.Machine, string, error) { return record.Machine{ID: "1"}, "boot", nil }}
+	for range 2 { // also where the unit was skipped before
+		if err := u.Start(ctx, policy.StartEtcd{New: true}); err == nil || !strings.Contains(err.Error(), "the guard says no") {
+			t.Errorf("the start gives %v", err)
+		}
+	}
+	if _, err := host.Dirs().RemoveDropIn(units.DropIn{Unit: unit, Name: "10-quorumd-guard.conf"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Start(ctx, policy.StartEtcd{New: true}); err != nil {
+		t.Errorf("without the guard: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -15,7 +16,12 @@ func (a *app) explainCommand() *cobra.Command {
 		Short: "Say what a reason or a warning means, and what to do",
 		Long: `The word that status, journal and metrics show for every decision, also for every
 decision to wait: what it means, and what an operator should do. Without a word,
-all of them.`,
+all of them.
+
+As a message catalog of systemd's journal it is what 'journalctl -x' shows below the
+agent's lines. User-data installs it where /usr/local can be written; by hand:
+  quorumd explain --output catalog >/usr/local/lib/systemd/catalog/quorumd.catalog
+  journalctl --update-catalog`,
 		Example: `  quorumd explain AwaitLock
   quorumd explain --output json`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -26,21 +32,23 @@ all of them.`,
 			return words, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
-	output := outputFlag(cmd, "text", "json")
+	output := outputFlag(cmd, "text", "json", "catalog")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		found, err := explained(args)
 		if err != nil {
 			return err
 		}
-		if output.value == "json" {
+		switch output.value {
+		case "json":
 			return a.ui.json(found)
+		case "catalog":
+			if len(args) > 0 {
+				return usageError{errors.New("a catalog has all words: leave the names away")}
+			}
+			return explain.Catalog(a.ui.out)
 		}
 		for _, e := range found {
-			do := e.Do
-			if do == "" {
-				do = "nothing: it goes on by itself"
-			}
-			fmt.Fprintf(a.ui.out, "%s (%s)\n  %s\n  What to do: %s\n", a.ui.paint(bold, e.Word), e.Topic, e.Means, do)
+			fmt.Fprintf(a.ui.out, "%s (%s)\n  %s\n  What to do: %s\n", a.ui.paint(bold, e.Word), e.Topic, e.Means, e.Advice())
 		}
 		return nil
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
+
+	"github.com/quorumd/quorumd/agent/explain"
 )
 
 // newLog makes the agent's log. "auto" is the journal when systemd started us,
@@ -65,6 +67,9 @@ func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
 			return true
 		}
 		fields["QUORUMD_"+fieldName(a.Key)] = v
+		if _, ok := explain.Find(v); ok && (a.Key == "reason" || a.Key == "warning") {
+			fields["MESSAGE_ID"] = explain.MessageID(v) // for journalctl -x
+		}
 		fmt.Fprintf(&line, " %s=%s", a.Key, quoted(v))
 		return true
 	}

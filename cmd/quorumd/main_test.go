@@ -32,8 +32,10 @@ func TestMain(m *testing.M) {
 // there are:
 //
 //	exits CODE COMMAND...        run it, and expect this exit code
-//	agent SOCKET STATUS [ok|refuse|fail WORDS]
-//	                             serve a control socket; how it answers requests
+//	agent SOCKET STATUS [ok|refuse|fail|REASON WORDS]
+//	                             serve a control socket; how it answers requests: REASON
+//	                             refuses once, then it is ok. What it is asked goes to
+//	                             the file asked; locks.json has all locks
 //	node NAME STATUS [DIR]       serve another agent; its URL becomes $NAME. With DIR by
 //	                             mutual TLS: ca.pem, cert.pem, key.pem are written there
 //
@@ -81,15 +83,8 @@ func fakeAgent(ts *testscript.TestScript, neg bool, args []string) {
 	s := readStatus(ts, args[1])
 	l, err := control.Listen(ts.MkAbs(args[0]))
 	ts.Check(err)
-	srv := control.NewServer(func() *peer.Status { return s }, func(context.Context, policy.RequestKind) (bool, string, error) {
-		switch {
-		case len(args) < 4:
-			return false, "", errors.New("unexpected request")
-		case args[2] == "fail":
-			return false, "", errors.New(args[3])
-		}
-		return args[2] == "ok", args[3], nil
-	})
+	fake := &askedAgent{ts: ts, words: args[min(2, len(args)):]}
+	srv := control.NewServer(control.Agent{Status: func() *peer.Status { return s }, Submit: fake.submit, Locks: fake.locks})
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	ts.Defer(func() {
@@ -98,6 +93,54 @@ func fakeAgent(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("control socket: %v", err)
 		}
 	})
+}
+
+// askedAgent answers requests as a script says.
+type askedAgent struct {
+	ts    *testscript.TestScript
+	words []string // ok|refuse|fail|REASON WORDS
+	asked int
+}
+
+// submit is called for one request after another.
+func (f *askedAgent) submit(_ context.Context, r policy.Request) (policy.AnswerRequest, error) {
+	line, err := json.Marshal(control.Request{Kind: string(r.Kind), Why: r.Why, Instance: string(r.Instance), Revision: r.Revision, Slots: r.Slots})
+	if err != nil {
+		return policy.AnswerRequest{}, err
+	}
+	file, err := os.OpenFile(f.ts.MkAbs("asked"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return policy.AnswerRequest{}, err
+	}
+	defer file.Close()
+	if _, err := file.Write(append(line, '\n')); err != nil {
+		return policy.AnswerRequest{}, err
+	}
+	f.asked++
+	if len(f.words) == 0 {
+		return policy.AnswerRequest{}, errors.New("unexpected request")
+	}
+	a := policy.AnswerRequest{Answer: f.words[1]}
+	switch how := f.words[0]; how {
+	case "fail":
+		return a, errors.New(f.words[1])
+	case "ok":
+		a.OK = true
+	case "refuse":
+	default:
+		a.OK, a.Reason = f.asked > 1, policy.Reason(how)
+	}
+	return a, nil
+}
+
+// locks are those of the file locks.json, in the words of policy.
+func (f *askedAgent) locks(context.Context) ([]policy.Lock, error) {
+	data, err := os.ReadFile(f.ts.MkAbs("locks.json"))
+	if err != nil {
+		return nil, errors.New("no member answers")
+	}
+	var locks []policy.Lock
+	return locks, json.Unmarshal(data, &locks)
 }
 
 func fakeNode(ts *testscript.TestScript, neg bool, args []string) {

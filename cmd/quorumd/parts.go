@@ -10,6 +10,7 @@ import (
 
 	"github.com/quorumd/quorumd/agent/certs"
 	"github.com/quorumd/quorumd/agent/config"
+	"github.com/quorumd/quorumd/agent/etcd"
 	"github.com/quorumd/quorumd/agent/etcd/datadir"
 	"github.com/quorumd/quorumd/agent/peer"
 	"github.com/quorumd/quorumd/agent/policy"
@@ -50,7 +51,13 @@ type disk struct {
 	dir   string
 }
 
-func (d *disk) Data() (policy.Data, error) { return datadir.Inspect(d.dir) }
+func (d *disk) Data() (policy.Data, error) {
+	data, err := datadir.Inspect(d.dir)
+	if err == nil {
+		data.NoRoom = datadir.NoRoom(d.dir)
+	}
+	return data, err
+}
 
 func (d *disk) Save(r policy.Record) error { return d.store.Save(r) }
 
@@ -74,6 +81,36 @@ func (r *peerReader) Peer(ctx context.Context, host string) (policy.Peer, error)
 		return policy.Peer{}, err
 	}
 	return s.Peer(), nil
+}
+
+// pulseReader looks at this node's own member.
+type pulseReader struct {
+	client *etcd.Client
+	ports  etcd.Ports
+}
+
+// Pulse looks at it now.
+func (r pulseReader) Pulse(ctx context.Context) policy.Pulse { return r.client.Pulse(ctx, r.ports) }
+
+// snapshots saves this node's member.
+type snapshots struct {
+	client *etcd.Client
+	url    string
+	to     etcd.Snapshots
+}
+
+// Snapshot saves it now.
+func (s snapshots) Snapshot(ctx context.Context) (string, error) {
+	return s.client.Snapshot(ctx, s.url, s.to, time.Now())
+}
+
+// keepSnapshots is how many stay in state_dir.
+const keepSnapshots = 3
+
+// etcdPorts are where this node's member listens.
+func etcdPorts(c config.Etcd, self policy.Self, address string) etcd.Ports {
+	return etcd.Ports{Client: self.ClientURL, Peer: self.PeerURL,
+		Metrics: "http://" + net.JoinHostPort(address, strconv.Itoa(c.MetricsPort))}
 }
 
 // certificates are the two sets of files of a configuration; nil: not used.

@@ -60,6 +60,8 @@ Exit codes:
   4  the agent refused, and said why`,
 		Example: `  quorumd status              # this node, all members, why each waits
   quorumd status --watch
+  quorumd lock status         # who holds the lock, who waits, why no node reboots
+  quorumd reboot --reason ... # reboot this machine in its turn
   quorumd explain AwaitLock   # what a reason means, and what to do
   quorumd config              # every setting and where it comes from
   quorumd config check quorumd.yaml`,
@@ -72,7 +74,7 @@ Exit codes:
 	root.PersistentFlags().StringVar(&a.configPath, "config", "",
 		"configuration file (default $"+config.EnvConfig+", else "+config.DefaultPath+")")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	root.AddCommand(a.agentCommand(), a.statusCommand(), a.configCommand(), a.bootstrapCommand(), a.cloudConfigCommand(), a.waitLeaveCommand(), a.explainCommand(), a.versionCommand())
+	root.AddCommand(a.agentCommand(), a.statusCommand(), a.configCommand(), a.lockCommand(), a.rebootCommand(), a.bootstrapCommand(), a.forceElectionCommand(), a.cloudConfigCommand(), a.waitLeaveCommand(), a.guardCommand(), a.explainCommand(), a.versionCommand())
 	return root
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/quorumd/quorumd/agent/control"
 	"github.com/quorumd/quorumd/agent/durable"
 	"github.com/quorumd/quorumd/agent/etcd"
+	"github.com/quorumd/quorumd/agent/fleetlock"
 	"github.com/quorumd/quorumd/agent/peer"
 	"github.com/quorumd/quorumd/agent/policy"
 	"github.com/quorumd/quorumd/agent/record"
@@ -57,7 +58,9 @@ type node struct {
 
 	certs certificates
 
-	loop atomic.Pointer[agent.Agent] // nil until it is known who this node is
+	// Both are nil until it is known who this node is.
+	loop atomic.Pointer[agent.Agent]
+	etcd atomic.Pointer[etcd.Client]
 	os   string
 }
 
@@ -126,12 +129,13 @@ func (n *node) work(ctx context.Context, rec policy.Record) error {
 		return err
 	}
 	defer client.Close()
+	n.etcd.Store(client)
 	conn, err := units.Dial(ctx, units.Options{Log: n.log})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return n.decide(ctx, self, rec, parts{metadata: metadata, fleet: fleet, client: client, conn: conn, address: id.PrivateIP.String()})
+	return n.decide(ctx, self, rec, parts{metadata: metadata, fleet: fleet, client: client, conn: conn, address: id.PrivateIP.String(), cluster: cluster})
 }
 
 // parts are the adapters of one run.
@@ -141,6 +145,7 @@ type parts struct {
 	client   *etcd.Client
 	conn     *units.Conn
 	address  string
+	cluster  string
 }
 
 // decide runs the loop.
@@ -149,45 +154,39 @@ func (n *node) decide(ctx context.Context, self policy.Self, rec policy.Record, 
 	if err != nil {
 		n.log.Warn("no watchdog", "error", err)
 	}
-	aws := awsCalls{group: p.fleet.Group, instances: p.fleet.Instances, heartbeat: p.fleet.Heartbeat,
-		complete: p.fleet.Complete, writeTag: p.fleet.WriteTag, deleteTag: p.fleet.DeleteTag}
-	unit := &etcdUnit{conn: p.conn, dirs: units.Dirs{System: n.cfg.Systemd.SystemDir, Runtime: n.cfg.Systemd.RuntimeDir},
-		cfg: n.cfg.Etcd, self: self, address: p.address, store: n.store}
-	if err := unit.Tidy(ctx); err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	all := n.common(self, p)
+	if n.cfg.Worker() {
+		n.asWorker(ctx, g, &all, p)
+	} else if err := n.asMember(ctx, &all, self, p); err != nil {
 		return err
 	}
 	loop := agent.New(agent.Options{
 		Self: self, Policy: n.cfg.Policy(), Poll: n.cfg.Lifecycle.Poll, Endpoints: n.cfg.Etcd.Endpoints,
 		ClientURL: n.cfg.Etcd.ClientURL, Watchdog: watchdog, Record: rec, Log: n.log, Metrics: n.registry,
-	}, agent.Parts{
-		Metadata: p.metadata, Group: aws, Hooks: aws, Tags: aws,
-		Finder: p.client, Members: p.client, Lock: p.client,
-		States: unit, Unit: unit,
-		Disk:   &disk{store: n.store, dir: n.cfg.Etcd.DataDir},
-		Peers:  &peerReader{client: peer.NewClient(n.certs.peer), cfg: n.cfg},
-		Certs:  n.certs,
-		Notify: n.notify,
-	})
+	}, all)
 	n.loop.Store(loop)
-	return loop.Run(ctx)
+	g.Go(func() error { return loop.Run(ctx) })
+	return g.Wait()
 }
 
 // listen serves what the loop publishes, from before it runs: whoever asks early is
 // told that there is no pass yet, which is more than nothing.
 func (n *node) listen(ctx context.Context, g *errgroup.Group) error {
-	for _, s := range []struct {
-		what   string
-		listen func() (net.Listener, error)
-		server *http.Server
-	}{
+	services := []service{
 		{"other agents", tcp(n.cfg.Listen.Peer), peer.NewServer(n.status, n.certs.peer)},
 		{forMetrics, tcp(n.cfg.Listen.Metrics), n.metricsServer()},
-		{"control", func() (net.Listener, error) { return control.Listen(n.cfg.Listen.Control) }, control.NewServer(n.status, n.submit)},
-	} {
+		{"control", func() (net.Listener, error) { return control.Listen(n.cfg.Listen.Control) }, control.NewServer(control.Agent{Status: n.status, Submit: n.submit, Locks: n.locks})},
+	}
+	if addr := n.cfg.Listen.FleetLock; addr != "" {
+		services = append(services, service{forFleetLock, tcp(addr), fleetlock.NewServer(fleetLock{&n.loop})})
+	}
+	for _, s := range services {
 		ln, err := s.listen()
-		if err != nil && s.what == forMetrics {
-			// A node that cannot be scraped must still be able to leave.
-			n.log.Error("no metrics", "error", err)
+		if err != nil && (s.what == forMetrics || s.what == forFleetLock) {
+			// A node that cannot be scraped, or that grants nobody a reboot, must still be
+			// able to leave.
+			n.log.Error("cannot serve "+s.what, "error", err)
 			continue
 		}
 		if err != nil {
@@ -200,15 +199,37 @@ func (n *node) listen(ctx context.Context, g *errgroup.Group) error {
 }
 
 // submit hands an operator's request to the loop.
-func (n *node) submit(ctx context.Context, kind policy.RequestKind) (ok bool, answer string, err error) {
+func (n *node) submit(ctx context.Context, r policy.Request) (policy.AnswerRequest, error) {
 	loop := n.loop.Load()
 	if loop == nil {
-		return false, "", errors.New("this agent does not know yet who it is: it waits for instance metadata or for the group's name (journalctl -u quorumd)")
+		return policy.AnswerRequest{}, errTooEarly
 	}
-	return loop.Submit(ctx, kind)
+	return loop.Submit(ctx, r)
 }
 
-const forMetrics = "metrics"
+// locks reads the locks of all groups.
+func (n *node) locks(ctx context.Context) ([]policy.Lock, error) {
+	client := n.etcd.Load()
+	if client == nil {
+		return nil, errTooEarly
+	}
+	return client.Locks(ctx)
+}
+
+var errTooEarly = errors.New("this agent does not know yet who it is: it waits for instance metadata or for the group's name (journalctl -u quorumd)")
+
+// service is one of the agent's servers.
+type service struct {
+	what   string
+	listen func() (net.Listener, error)
+	server *http.Server
+}
+
+// What an agent can do without.
+const (
+	forMetrics   = "metrics"
+	forFleetLock = "FleetLock clients"
+)
 
 func tcp(addr string) func() (net.Listener, error) {
 	return func() (net.Listener, error) { return net.Listen("tcp", addr) }
@@ -330,14 +351,19 @@ func (n *node) clusterName(ctx context.Context, fleet *lifecycle.Fleet, id polic
 			return name, nil
 		}
 	}
-	group, err := await(ctx, n, "the auto scaling group's name", fleet.GroupName)
+	what, ask := "the auto scaling group's name", fleet.GroupName
+	if n.cfg.Worker() {
+		what, ask = "the name of the members' auto scaling group", membersGroup(n.cfg.Etcd.MembersTag, fleet)
+	}
+	group, err := await(ctx, n, what, ask)
 	if err != nil {
 		return "", err
 	}
 	// A key of etcd: no slash may come from a name.
 	name := url.PathEscape(group)
 	if err := durable.WriteFile(path, []byte(string(id)+" "+name+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("write cluster name: %w", err)
+		// A later start asks again; the record's own failures say what does not work.
+		n.log.Warn("cannot write the cluster's name", "error", err)
 	}
 	return name, nil
 }
@@ -351,13 +377,16 @@ func (n *node) self(id lifecycle.Identity) (policy.Self, error) {
 	if err != nil {
 		return policy.Self{}, err
 	}
+	if n.cfg.Worker() {
+		return policy.Self{Instance: id.InstanceID, Machine: machine, Boot: boot}, nil
+	}
 	host := id.PrivateIP.String()
 	return policy.Self{Instance: id.InstanceID, Machine: machine, Boot: boot,
 		PeerURL: n.cfg.Etcd.PeerURL(host), ClientURL: n.cfg.Etcd.ClientURL(host)}, nil
 }
 
 func (n *node) etcdClient(cluster string, self policy.Self) (*etcd.Client, error) {
-	return etcd.New(etcd.Config{Cluster: cluster, Self: self, TLS: n.certs.client,
+	return etcd.New(etcd.Config{Cluster: cluster, Group: n.cfg.LockGroup(), Self: self, TLS: n.certs.client, PeerTLS: n.certs.peer,
 		Username: n.cfg.Etcd.Username, PasswordFile: n.cfg.Etcd.PasswordFile, Log: n.log})
 }
 

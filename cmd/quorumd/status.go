@@ -142,14 +142,19 @@ func (a *app) source(f statusFlags, client *http.Client) (source, error) {
 // localStatus asks this node's agent, with words for when it is not there.
 func localStatus(ctx context.Context, path string) (peer.Status, error) {
 	s, err := control.NewClient(path).Status(ctx)
+	return s, unreachable(path, err)
+}
+
+// unreachable puts words for people to the error of an agent that is not there.
+func unreachable(path string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return s, notThere{fmt.Sprintf("the control socket %s is only root's; try sudo", path), err}
+		return notThere{fmt.Sprintf("the control socket %s is only root's; try sudo", path), err}
 	case errors.Is(err, peer.ErrUnreachable):
-		return s, notThere{fmt.Sprintf("the agent is not running on this node: nothing listens on %s\n"+
+		return notThere{fmt.Sprintf("the agent is not running on this node: nothing listens on %s\n"+
 			"Look at it with 'systemctl status quorumd' and 'journalctl -u quorumd'.", path), err}
 	}
-	return s, err
+	return err
 }
 
 // notThere says in people's words why the agent cannot be reached.

@@ -14,7 +14,7 @@ import (
 func (u *ui) report(r report) error {
 	u.summary(r)
 	fmt.Fprintln(u.out)
-	if err := table(u.out, []string{"NODE", "MEMBER", "STATE", "HEALTH", "LEADER", "PHASE"}, r.nodes()); err != nil {
+	if err := table(u.out, []string{"NODE", "MEMBER", "STATE", "HEALTH", "LEADER", "PHASE", "REBOOT"}, r.nodes()); err != nil {
 		return err
 	}
 	for _, o := range r.Others {
@@ -122,7 +122,11 @@ func (u *ui) lock(s peer.Status) {
 	}
 	words := []string{}
 	for _, h := range s.Lock.Holders {
-		words = append(words, fmt.Sprintf("held by %s (%s, %s) since %s", h.Instance, h.Reason, h.Phase, h.Since.Format(time.RFC3339)))
+		one := fmt.Sprintf("held by %s (%s, %s) since %s, for %s", h.Instance, h.Reason, h.Phase, h.Since.UTC().Format(time.RFC3339), ageOf(h.Since))
+		if why := strings.TrimSpace(h.Client + " " + h.Why); why != "" {
+			one += ": " + why
+		}
+		words = append(words, one)
 	}
 	if len(words) == 0 {
 		words = append(words, "free")
@@ -194,7 +198,7 @@ func (r report) nodes() [][]string {
 }
 
 func (r report) node(id, state string, m peer.Member, isMember bool) []string {
-	row := []string{id, "", state, "", "", r.phase(id)}
+	row := []string{id, "", state, "", "", r.phase(id), r.reboot(id)}
 	if id == r.Self.Instance {
 		row[0] += " *"
 	}
@@ -244,6 +248,29 @@ func health(m peer.Member) string {
 	return "healthy"
 }
 
+// reboot is why an instance does not reboot, by its own agent's word; empty where
+// nobody wants it to.
+func (r report) reboot(id string) string {
+	s := &r.Self
+	if id != s.Instance {
+		s = nil
+		for _, o := range r.Others {
+			if o.Instance == id {
+				s = o.Status
+			}
+		}
+	}
+	if s == nil {
+		return ""
+	}
+	switch reason := s.Reason(string(policy.ConcernReboot)); reason {
+	case string(policy.Idle), string(policy.RebootNotWanted):
+		return ""
+	default:
+		return reason
+	}
+}
+
 // phase is where an instance's own agent says it is.
 func (r report) phase(id string) string {
 	if id == r.Self.Instance {
@@ -257,9 +284,12 @@ func (r report) phase(id string) string {
 	return "unknown"
 }
 
-// phase is the reason that matters most: that of leaving for a node that leaves,
-// else that of joining, which also tells that it has joined.
+// phase is the reason that matters most: its step in an open plan to restart a stuck
+// etcd, that of leaving for a node that leaves, else that of joining, which also tells that it has joined.
 func phase(s peer.Status) string {
+	if step := electionStep(&s); step != "" {
+		return step
+	}
 	leave := s.Reason(string(policy.ConcernLeave))
 	switch policy.Reason(leave) {
 	case "", policy.Idle, policy.NotLeaving, policy.LifecycleUnknown:

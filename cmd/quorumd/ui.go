@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,6 +58,20 @@ func isTerminal(w io.Writer) bool {
 
 // say writes words to stderr, one line.
 func (u *ui) say(format string, args ...any) { fmt.Fprintf(u.err, format+"\n", args...) }
+
+// confirm asks for a "yes", unless it was said before.
+func (u *ui) confirm(yes bool) error {
+	if yes {
+		return nil
+	}
+	u.say("Type 'yes' to go on:")
+	// No input at all is no "yes", whatever the reason.
+	word, _ := bufio.NewReader(u.in).ReadString('\n')
+	if strings.TrimSpace(word) != "yes" {
+		return errors.New("not confirmed, nothing was changed")
+	}
+	return nil
+}
 
 // fail writes an error to stderr.
 func (u *ui) fail(err error) {

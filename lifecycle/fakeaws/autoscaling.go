@@ -1,57 +1,79 @@
 package fakeaws
 
 import (
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-func (c *Cloud) performAutoScaling(req *request) (any, error) {
-	switch req.action {
-	case "DescribeAutoScalingGroups":
-		return c.describeGroups(req)
-	case "DescribeAutoScalingInstances":
-		return c.describeGroupInstances(req)
-	case "DescribeLifecycleHooks":
-		return c.describeHooks(req)
-	case "DescribeTags":
-		return c.describeTags(req)
-	case "CreateOrUpdateTags":
-		return nil, c.putTags(req)
-	case "DeleteTags":
-		return nil, c.deleteTags(req)
-	case "SetDesiredCapacity":
-		return nil, c.setDesiredCapacity(req)
-	case "TerminateInstanceInAutoScalingGroup":
-		return c.terminateInGroup(req)
-	case "CompleteLifecycleAction":
-		r, err := lifecycleAction(req)
-		if err != nil {
-			return nil, err
-		}
-		return nil, c.completeHook(r, req.form.Get("LifecycleActionResult"))
-	case "RecordLifecycleActionHeartbeat":
-		r, err := lifecycleAction(req)
-		if err != nil {
-			return nil, err
-		}
-		return nil, c.heartbeatHook(r)
-	case "SuspendProcesses":
-		return nil, c.Suspend(req.form.Get("AutoScalingGroupName"), processes(req)...)
-	case "ResumeProcesses":
-		return nil, c.Resume(req.form.Get("AutoScalingGroupName"), req.list("ScalingProcesses.member")...)
-	}
-	return nil, unknownAction(req)
+// autoScalingActions are the API's actions that the emulator knows.
+var autoScalingActions = map[string]func(*Cloud, *request) (any, error){
+	"AttachInstances":                     (*Cloud).attachInstances,
+	"CancelInstanceRefresh":               (*Cloud).cancelInstanceRefresh,
+	"CompleteLifecycleAction":             (*Cloud).completeLifecycleAction,
+	"CreateOrUpdateTags":                  (*Cloud).putTags,
+	"DeleteLifecycleHook":                 (*Cloud).deleteLifecycleHook,
+	"DeleteTags":                          (*Cloud).deleteTags,
+	"DeleteWarmPool":                      (*Cloud).deleteWarmPool,
+	"DescribeAutoScalingGroups":           (*Cloud).describeGroups,
+	"DescribeAutoScalingInstances":        (*Cloud).describeGroupInstances,
+	"DescribeInstanceRefreshes":           (*Cloud).describeRefreshes,
+	"DescribeLifecycleHooks":              (*Cloud).describeHooks,
+	"DescribeScalingActivities":           (*Cloud).describeActivities,
+	"DescribeTags":                        (*Cloud).describeTags,
+	"DescribeWarmPool":                    (*Cloud).describeWarmPool,
+	"DetachInstances":                     (*Cloud).detachInstances,
+	"EnterStandby":                        (*Cloud).enterStandby,
+	"ExitStandby":                         (*Cloud).exitStandby,
+	"PutLifecycleHook":                    (*Cloud).putLifecycleHook,
+	"PutWarmPool":                         (*Cloud).putWarmPool,
+	"RecordLifecycleActionHeartbeat":      (*Cloud).recordLifecycleActionHeartbeat,
+	"ResumeProcesses":                     (*Cloud).resumeProcesses,
+	"SetDesiredCapacity":                  (*Cloud).setDesiredCapacity,
+	"SetInstanceHealth":                   (*Cloud).setInstanceHealth,
+	"StartInstanceRefresh":                (*Cloud).startInstanceRefresh,
+	"SuspendProcesses":                    (*Cloud).suspendProcesses,
+	"TerminateInstanceInAutoScalingGroup": (*Cloud).terminateInGroup,
+	"UpdateAutoScalingGroup":              (*Cloud).updateAutoScalingGroup,
 }
 
-// processes are those to suspend; none named means all.
-func processes(req *request) []string {
-	if ps := req.list("ScalingProcesses.member"); len(ps) > 0 {
-		return ps
+func (c *Cloud) performAutoScaling(req *request) (any, error) {
+	perform, ok := autoScalingActions[req.action]
+	if !ok {
+		return nil, unknownAction(req)
 	}
-	return []string{ProcessLaunch, ProcessTerminate, "AddToLoadBalancer", "AlarmNotification", "AZRebalance",
-		ProcessHealthCheck, "InstanceRefresh", "ReplaceUnhealthy", "ScheduledActions"}
+	return perform(c, req)
+}
+
+func (c *Cloud) completeLifecycleAction(req *request) (any, error) {
+	r, err := lifecycleAction(req)
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.completeHook(r, req.form.Get("LifecycleActionResult"))
+}
+
+func (c *Cloud) recordLifecycleActionHeartbeat(req *request) (any, error) {
+	r, err := lifecycleAction(req)
+	if err != nil {
+		return nil, err
+	}
+	return nil, c.heartbeatHook(r)
+}
+
+func (c *Cloud) suspendProcesses(req *request) (any, error) {
+	name, err := req.need("AutoScalingGroupName")
+	if err != nil {
+		return nil, err
+	}
+	return noResult{}, c.Suspend(name, req.list("ScalingProcesses.member")...)
+}
+
+func (c *Cloud) resumeProcesses(req *request) (any, error) {
+	name, err := req.need("AutoScalingGroupName")
+	if err != nil {
+		return nil, err
+	}
+	return noResult{}, c.Resume(name, req.list("ScalingProcesses.member")...)
 }
 
 func lifecycleAction(req *request) (hookRequest, error) {
@@ -139,6 +161,7 @@ func (c *Cloud) describeGroupInstances(req *request) (any, error) {
 			if len(ids) == 0 || slices.Contains(ids, m.ID) {
 				x := newXMLGroupInstance(m)
 				x.Group = g.Name
+				x.HealthStatus = strings.ToUpper(x.HealthStatus) // in this answer only
 				all = append(all, x)
 			}
 		}
@@ -153,14 +176,22 @@ func (c *Cloud) describeGroupInstances(req *request) (any, error) {
 	}{members[xmlGroupInstance]{part}, next}, nil
 }
 
-func (c *Cloud) describeHooks(req *request) (any, error) {
+// named is the group that a Describe call is about, as it sees it.
+func (c *Cloud) named(req *request) (*groupView, error) {
 	name, err := req.need("AutoScalingGroupName")
 	if err != nil {
 		return nil, err
 	}
-	g := c.see().group(name)
-	if g == nil {
-		return nil, noGroup(name)
+	if g := c.see().group(name); g != nil {
+		return g, nil
+	}
+	return nil, noGroup(name)
+}
+
+func (c *Cloud) describeHooks(req *request) (any, error) {
+	g, err := c.named(req)
+	if err != nil {
+		return nil, err
 	}
 	names := req.list("LifecycleHookNames.member")
 	var out struct {
@@ -170,25 +201,25 @@ func (c *Cloud) describeHooks(req *request) (any, error) {
 		if len(names) == 0 || slices.Contains(names, h.Name) {
 			out.Hooks.add(xmlHook{Name: h.Name, Group: g.Name, Transition: string(h.Transition),
 				HeartbeatTimeout: int(h.HeartbeatTimeout.Seconds()), GlobalTimeout: int(h.GlobalTimeout.Seconds()),
-				DefaultResult: h.DefaultResult})
+				DefaultResult: h.DefaultResult, Metadata: h.Metadata})
 		}
 	}
 	return out, nil
 }
 
-func (c *Cloud) setDesiredCapacity(req *request) error {
+func (c *Cloud) setDesiredCapacity(req *request) (any, error) {
 	name, err := req.need("AutoScalingGroupName")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := req.need("DesiredCapacity"); err != nil {
-		return err
+		return nil, err
 	}
 	n, err := req.number("DesiredCapacity", 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.SetDesired(name, n)
+	return noResult{}, c.SetDesired(name, n)
 }
 
 func (c *Cloud) terminateInGroup(req *request) (any, error) {
@@ -196,19 +227,12 @@ func (c *Cloud) terminateInGroup(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	decrement, err := strconv.ParseBool(req.form.Get("ShouldDecrementDesiredCapacity"))
+	decrement, err := req.needBoolean("ShouldDecrementDesiredCapacity")
 	if err != nil {
-		return nil, &Error{http.StatusBadRequest, "MalformedInput", "Invalid value for ShouldDecrementDesiredCapacity"}
+		return nil, err
 	}
 	if err := c.TerminateInGroup(id, decrement); err != nil {
 		return nil, err
 	}
-	now := c.now()
-	inst, _ := c.Instance(id)
-	return struct{ Activity xmlActivity }{xmlActivity{
-		ID: req.id, Group: inst.Group, StatusCode: "InProgress", StartTime: timestamp(now),
-		Description: "Terminating EC2 instance: " + id,
-		Cause:       "At " + now.UTC().Format("2006-01-02T15:04:05Z") + " instance " + id + " was taken out of service in response to a user request.",
-		Details:     `{"Availability Zone":"` + inst.Zone + `"}`,
-	}}, nil
+	return struct{ Activity xmlActivity }{c.lastActivities([]string{id}).Member[0]}, nil
 }

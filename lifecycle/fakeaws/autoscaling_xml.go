@@ -23,7 +23,8 @@ type xmlGroups struct {
 type xmlGroup struct {
 	Name               string `xml:"AutoScalingGroupName"`
 	ARN                string `xml:"AutoScalingGroupARN"`
-	LaunchTemplate     xmlLaunchTemplate
+	LaunchTemplate     *xmlLaunchTemplate
+	Mixed              *xmlMixed `xml:"MixedInstancesPolicy"`
 	MinSize            int
 	MaxSize            int
 	DesiredCapacity    int
@@ -31,6 +32,8 @@ type xmlGroup struct {
 	Zones              members[string] `xml:"AvailabilityZones"`
 	HealthCheckType    string          `xml:"HealthCheckType"`
 	GracePeriod        int             `xml:"HealthCheckGracePeriod"`
+	WarmPool           *xmlWarmPool    `xml:"WarmPoolConfiguration"`
+	WarmPoolSize       *int            `xml:"WarmPoolSize"`
 	Instances          members[xmlGroupInstance]
 	CreatedTime        string
 	SuspendedProcesses members[xmlSuspension]
@@ -57,6 +60,7 @@ type xmlGroupInstance struct {
 	LaunchTemplate xmlLaunchTemplate
 	ImageID        string `xml:"ImageId"`
 	Protected      bool   `xml:"ProtectedFromScaleIn"`
+	Weight         string `xml:"WeightedCapacity,omitempty"`
 }
 
 type xmlSuspension struct {
@@ -79,35 +83,97 @@ type xmlHook struct {
 	HeartbeatTimeout int
 	GlobalTimeout    int
 	DefaultResult    string
+	Metadata         string `xml:"NotificationMetadata,omitempty"`
 }
 
 type xmlActivity struct {
-	ID          string `xml:"ActivityId"`
-	Group       string `xml:"AutoScalingGroupName"`
-	Description string
-	Cause       string
-	StartTime   string
-	StatusCode  string
-	Progress    int
-	Details     string
+	ID            string `xml:"ActivityId"`
+	Group         string `xml:"AutoScalingGroupName"`
+	ARN           string `xml:"AutoScalingGroupARN"`
+	Description   string
+	Cause         string
+	StartTime     string
+	EndTime       string `xml:",omitempty"`
+	StatusCode    string
+	StatusMessage string `xml:",omitempty"`
+	Progress      int
+	Details       string
 }
 
-func launchTemplate(group string) xmlLaunchTemplate {
-	return xmlLaunchTemplate{ID: "lt-0fa4eaa5000000001", Name: group, Version: "1"}
+type xmlWarmPool struct {
+	MaxPrepared *int `xml:"MaxGroupPreparedCapacity"`
+	MinSize     int
+	PoolState   string
+	Status      string `xml:",omitempty"`
+	Reuse       bool   `xml:"InstanceReusePolicy>ReuseOnScaleIn"`
+}
+
+func newXMLWarmPool(g groupView) *xmlWarmPool {
+	if g.WarmPool == nil {
+		return nil
+	}
+	x := &xmlWarmPool{MinSize: g.WarmPool.MinSize, PoolState: g.WarmPool.State, Reuse: g.WarmPool.Reuse}
+	if n := g.WarmPool.MaxPrepared; n != NoPreparedCapacity {
+		x.MaxPrepared = &n
+	}
+	if g.poolEnds {
+		x.Status = "PendingDelete"
+	}
+	return x
+}
+
+type xmlRefresh struct {
+	ID         string `xml:"InstanceRefreshId"`
+	Group      string `xml:"AutoScalingGroupName"`
+	Status     string
+	Reason     string `xml:"StatusReason,omitempty"`
+	StartTime  string
+	EndTime    string `xml:",omitempty"`
+	Percent    int    `xml:"PercentageComplete"`
+	Remaining  int    `xml:"InstancesToUpdate"`
+	MinHealthy int    `xml:"Preferences>MinHealthyPercentage"`
+	MaxHealthy int    `xml:"Preferences>MaxHealthyPercentage"`
+	Warmup     int    `xml:"Preferences>InstanceWarmup"`
+	Skip       bool   `xml:"Preferences>SkipMatching"`
+	Strategy   string
+}
+
+func newXMLRefresh(r Refresh) xmlRefresh {
+	x := xmlRefresh{ID: r.ID, Group: r.Group, Status: r.Status, Reason: r.Reason, StartTime: timestamp(r.Start),
+		Percent: r.Percent, Remaining: r.Remaining, MinHealthy: r.MinHealthy, MaxHealthy: r.MaxHealthy,
+		Warmup: int(r.Warmup.Seconds()), Skip: r.Skip, Strategy: "Rolling"}
+	if !r.End.IsZero() {
+		x.EndTime = timestamp(r.End)
+	}
+	return x
+}
+
+func launchTemplate(group, version string) xmlLaunchTemplate {
+	return xmlLaunchTemplate{ID: "lt-0fa4eaa5000000001", Name: group, Version: version}
 }
 
 func (c *Cloud) xmlGroup(g groupView) xmlGroup {
 	x := xmlGroup{
-		Name: g.Name, ARN: g.arn, LaunchTemplate: launchTemplate(g.Name),
+		Name: g.Name, ARN: g.arn,
 		MinSize: g.Min, MaxSize: g.Max, DesiredCapacity: g.Desired,
 		DefaultCooldown: 300, Zones: members[string]{c.cfg.Zones}, HealthCheckType: "EC2",
 		CreatedTime: timestamp(g.createdAt), VPCZoneIdentifier: "subnet-0fa4eaa5000000001",
-		Policies: members[string]{[]string{"Default"}},
+		Policies:    members[string]{[]string{"Default"}},
+		GracePeriod: int(g.GracePeriod.Seconds()), WarmPool: newXMLWarmPool(g),
+	}
+	if template := launchTemplate(g.Name, g.version); g.Overrides != nil {
+		x.Mixed = newXMLMixed(g.Overrides, template)
+	} else {
+		x.LaunchTemplate = &template
+	}
+	if g.WarmPool != nil {
+		n := len(g.listed(true))
+		x.WarmPoolSize = &n
 	}
 	if g.deleting {
 		x.Status = "Delete in progress"
 	}
-	for _, m := range g.members {
+	for _, m := range g.listed(false) {
 		x.Instances.add(newXMLGroupInstance(m))
 	}
 	for _, p := range g.suspended {
@@ -125,7 +191,7 @@ func newXMLGroupInstance(m Instance) xmlGroupInstance {
 		health = "Unhealthy"
 	}
 	return xmlGroupInstance{ID: m.ID, Type: m.Type, Zone: m.Zone, LifecycleState: m.Lifecycle,
-		HealthStatus: health, LaunchTemplate: launchTemplate(m.Group), ImageID: m.ImageID}
+		HealthStatus: health, LaunchTemplate: launchTemplate(m.Group, m.TemplateVersion), ImageID: m.ImageID, Weight: weightWord(m.Weight)}
 }
 
 func newXMLTag(group string, t Tag) xmlTag {

@@ -9,7 +9,10 @@ import (
 const (
 	ProcessLaunch      = "Launch"      // no new instances
 	ProcessTerminate   = "Terminate"   // no scale-in (an explicit TerminateInstance still works)
-	ProcessHealthCheck = "HealthCheck" // lost instances go unnoticed
+	ProcessHealthCheck = "HealthCheck" // lost and stopped instances go unnoticed
+
+	ProcessReplaceUnhealthy = "ReplaceUnhealthy" // instances set unhealthy stay
+	ProcessInstanceRefresh  = "InstanceRefresh"  // a refresh stands still
 )
 
 // reconcile makes the group act on what it sees: notice lost instances, launch what
@@ -23,22 +26,54 @@ func (c *Cloud) reconcile(g *group) {
 			}
 		}
 	}
-	if !g.isSuspended(ProcessTerminate) {
-		for live := g.live(); len(live) > g.Desired; live = g.live() {
-			c.tellToGo(c.pickScaleIn(g, live), "scale-in", false, true)
+	if !g.isSuspended(ProcessReplaceUnhealthy) {
+		for _, m := range slices.Clone(g.members) {
+			if !m.Healthy && m.State == Running && (m.live() || m.warm()) {
+				c.tellToGo(m, "health check: set unhealthy", true, true)
+			}
 		}
 	}
-	if g.isSuspended(ProcessLaunch) || g.holdOff {
+	c.refresh(g)
+	if !g.isSuspended(ProcessTerminate) {
+		for live := g.live(); units(live) > g.Desired+g.surge(); live = g.live() {
+			m := c.pickScaleIn(g, live)
+			if units(live)-m.units() < g.Desired+g.surge() {
+				break // with weights there may be more than is desired, and never less
+			}
+			c.scaleIn(g, m)
+		}
+	}
+	if !g.isSuspended(ProcessLaunch) && !g.holdOff {
+		c.scaleOut(g)
+	}
+	c.keepPool(g)
+}
+
+// scaleIn takes an instance out of service, into the warm pool if it may be used again.
+func (c *Cloud) scaleIn(g *group, m *machine) {
+	if g.reuses() && m.Lifecycle == LifecycleInService && m.State == Running {
+		c.returnToPool(g, m)
 		return
 	}
+	c.tellToGo(m, "scale-in", false, true)
+}
+
+// scaleOut brings up what is missing, from the warm pool as far as that goes.
+func (c *Cloud) scaleOut(g *group) {
 	for g.planned < g.missing() {
-		g.planned++
+		n := max(g.next().Weight, 1)
+		g.planned += n
 		c.after(c.cfg.Timing.Launch, func() {
-			g.planned--
+			g.planned -= n
 			// Much can have happened since the decision.
-			if g.missing() > 0 && !g.isSuspended(ProcessLaunch) && !g.holdOff {
-				c.launch(g)
+			if g.missing() <= 0 || g.isSuspended(ProcessLaunch) || g.holdOff {
+				return
 			}
+			if i := slices.IndexFunc(g.members, func(m *machine) bool { return m.warm() && !m.noticed }); i >= 0 {
+				c.leavePool(g.members[i])
+				return
+			}
+			c.launch(g, false)
 		})
 	}
 }
@@ -59,8 +94,8 @@ func (c *Cloud) pickScaleIn(g *group, live []*machine) *machine {
 	return live[0]
 }
 
-// launch makes one instance.
-func (c *Cloud) launch(g *group) {
+// launch makes one instance, for the warm pool or for service.
+func (c *Cloud) launch(g *group, pool bool) {
 	id := c.ids.instance()
 	ip, err := c.cfg.IPs.Allocate(id)
 	if err != nil {
@@ -68,12 +103,17 @@ func (c *Cloud) launch(g *group) {
 		c.holdOffLaunches(g)
 		return
 	}
+	kind := g.next()
 	m := &machine{Instance: Instance{
 		ID: id, Group: g.Name, PrivateIP: ip, Zone: c.pickZone(g),
-		Type: g.InstanceType, ImageID: g.ImageID, LaunchTime: c.now(),
-		Tags:  map[string]string{"aws:autoscaling:groupName": g.Name},
-		State: Pending, Lifecycle: LifecyclePending, Healthy: true,
+		Type: kind.Type, Weight: kind.Weight, ImageID: g.ImageID, LaunchTime: c.now(),
+		Tags:  map[string]string{groupTag: g.Name},
+		State: Pending, Lifecycle: LifecyclePending, Healthy: true, TemplateVersion: g.version,
 	}}
+	target := TargetInService
+	if pool {
+		m.Lifecycle, target = Warmed+LifecyclePending, Warmed+g.WarmPool.State
+	}
 	for _, t := range g.Tags {
 		if t.PropagateAtLaunch {
 			m.Tags[t.Key] = t.Value
@@ -84,18 +124,24 @@ func (c *Cloud) launch(g *group) {
 	g.members = append(g.members, m)
 	c.dirty = true
 	c.emit(Event{Kind: Launched, Group: g.Name, Instance: id, Note: ip.String() + " " + m.Zone})
+	c.begin(m, launchWords(pool), "an instance was started in response to a difference between desired and actual capacity")
 
 	c.after(c.cfg.Timing.TargetFilled, func() {
 		if m.Target == "" {
-			m.Target = TargetInService
+			m.Target = target
 			c.dirty = true
 		}
 	})
+	c.boot(m)
+	c.startMachine(m)
+}
+
+// boot lets Timing.Boot pass.
+func (c *Cloud) boot(m *machine) {
 	c.after(c.cfg.Timing.Boot, func() {
 		m.booted = true
 		c.tryRunning(m)
 	})
-	c.startMachine(m)
 }
 
 // holdOffLaunches keeps a group whose launch failed from trying again at once.

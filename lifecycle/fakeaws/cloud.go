@@ -32,6 +32,8 @@ type Cloud struct {
 	history   []*view // oldest first, never empty
 	staleness time.Duration
 
+	activities []*activity // oldest first
+
 	faults   []*Fault
 	faultSeq int
 

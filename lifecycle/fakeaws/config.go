@@ -132,6 +132,7 @@ type Hook struct {
 	// GlobalTimeout overrides AWS's limit of min(48 h, 100 x HeartbeatTimeout).
 	GlobalTimeout time.Duration
 	DefaultResult string // of a hook that runs out; default ABANDON
+	Metadata      string // NotificationMetadata, only shown
 }
 
 func (h *Hook) setDefaults() error {
@@ -183,8 +184,18 @@ type GroupConfig struct {
 	// group lists it until they run out. Default: no hooks.
 	HookDeadInstance bool
 
+	// WarmPool is the group's warm pool, if it has one from the start.
+	WarmPool *WarmPool
+
+	// GracePeriod is how long an instance is in service before it can be set unhealthy
+	// by a call that respects this.
+	GracePeriod time.Duration
+
 	ImageID      string // default ami-0fa4eaa5000000001
 	InstanceType string // default m7g.medium
+
+	// Overrides make it a group of a mixed instances policy, which launches the first of them.
+	Overrides []Override
 }
 
 func (g *GroupConfig) setDefaults() error {
@@ -198,6 +209,9 @@ func (g *GroupConfig) setDefaults() error {
 		return fmt.Errorf("group %s: desired capacity %d must be between the specified min size %d and max size %d",
 			g.Name, g.Desired, g.Min, g.Max)
 	}
+	if err := checkOverrides(g.Overrides); err != nil {
+		return fmt.Errorf("group %s: %w", g.Name, err)
+	}
 	seen := map[string]bool{}
 	for i := range g.Hooks {
 		if err := g.Hooks[i].setDefaults(); err != nil {
@@ -207,6 +221,13 @@ func (g *GroupConfig) setDefaults() error {
 			return fmt.Errorf("group %s: two hooks named %s", g.Name, g.Hooks[i].Name)
 		}
 		seen[g.Hooks[i].Name] = true
+	}
+	if g.WarmPool != nil {
+		pool, err := g.WarmPool.withDefaults()
+		if err != nil {
+			return fmt.Errorf("group %s: %w", g.Name, err)
+		}
+		g.WarmPool = &pool
 	}
 	if g.ImageID == "" {
 		g.ImageID = "ami-0fa4eaa5000000001"

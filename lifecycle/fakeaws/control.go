@@ -32,12 +32,15 @@ func (c *Cloud) AddGroup(cfg GroupConfig) error {
 	if err := cfg.setDefaults(); err != nil {
 		return err
 	}
+	if cfg.WarmPool != nil && !c.canKeep(*cfg.WarmPool) {
+		return errNoPower
+	}
 	return c.try(func() error {
 		if c.findGroup(cfg.Name) != nil {
 			return &Error{http.StatusBadRequest, "AlreadyExists",
 				"AutoScalingGroup by this name already exists - A group with the name " + cfg.Name + " already exists"}
 		}
-		c.groups = append(c.groups, &group{GroupConfig: cfg, arn: c.newARN(cfg.Name), createdAt: c.now()})
+		c.groups = append(c.groups, &group{GroupConfig: cfg, arn: c.newARN(cfg.Name), version: "1", createdAt: c.now()})
 		c.dirty = true
 		c.emit(Event{Kind: GroupCreated, Group: cfg.Name})
 		return nil
@@ -50,7 +53,7 @@ func (c *Cloud) DeleteGroup(name string, force bool) error {
 	return c.changeGroup(name, func(g *group) error {
 		g.deleting = true
 		g.Min, g.Desired = 0, 0
-		for _, m := range g.live() {
+		for _, m := range slices.Clone(g.members) {
 			c.tellToGo(m, "group is being deleted", false, !force)
 		}
 		if force {
@@ -99,14 +102,7 @@ func (c *Cloud) setDesired(g *group, n int) {
 
 // SetLimits changes a group's minimum and maximum; the desired capacity follows if it must.
 func (c *Cloud) SetLimits(name string, lowest, highest int) error {
-	return c.changeGroup(name, func(g *group) error {
-		if lowest < 0 || highest < lowest {
-			return invalid("Max bound, %d, must be greater than or equal to min bound, %d", highest, lowest)
-		}
-		g.Min, g.Max = lowest, highest
-		c.setDesired(g, min(max(g.Desired, lowest), highest))
-		return nil
-	})
+	return c.UpdateGroup(name, Update{Min: &lowest, Max: &highest})
 }
 
 // TerminateInGroup is TerminateInstanceInAutoScalingGroup: the instance goes through the
@@ -122,14 +118,15 @@ func (c *Cloud) TerminateInGroup(id string, decrement bool) error {
 			return nil
 		}
 		g := c.groupOf(m)
-		if decrement && g.Desired <= g.Min {
+		decrement := decrement && m.live() // others are not part of what is desired
+		if decrement && g.Desired-m.units() < g.Min {
 			return invalid("Currently, desiredSize equals minSize (%d). Terminating instance without replacement "+
 				"will violate group's min size constraint. Either set shouldDecrementDesiredCapacity flag to false "+
 				"or lower group's min size.", g.Min)
 		}
 		c.tellToGo(m, "TerminateInstanceInAutoScalingGroup", !decrement, true)
 		if decrement {
-			c.setDesired(g, g.Desired-1)
+			c.setDesired(g, g.Desired-m.units())
 		}
 		return nil
 	})
@@ -143,23 +140,29 @@ func (c *Cloud) TerminateInstance(id string) error {
 
 func (c *Cloud) terminateInstances(ids []string) error {
 	return c.try(func() error {
-		var ms []*machine
-		var unknown []string
-		for _, id := range ids {
-			if m := c.findInstance(id); m != nil {
-				ms = append(ms, m)
-			} else {
-				unknown = append(unknown, id)
-			}
-		}
-		if err := noInstances(unknown); err != nil {
-			return err
-		}
+		ms, err := c.findInstances(ids)
 		for _, m := range ms {
 			c.shutDown(m, "terminated in EC2")
 		}
-		return nil
+		return err
 	})
+}
+
+// findInstances gives all the instances, or EC2's refusal if it does not know one.
+func (c *Cloud) findInstances(ids []string) ([]*machine, error) {
+	var ms []*machine
+	var unknown []string
+	for _, id := range ids {
+		if m := c.findInstance(id); m != nil {
+			ms = append(ms, m)
+		} else {
+			unknown = append(unknown, id)
+		}
+	}
+	if err := noInstances(unknown); err != nil {
+		return nil, err
+	}
+	return ms, nil
 }
 
 // InterruptSpot shows a Spot interruption notice in the instance's metadata and terminates
@@ -179,10 +182,22 @@ func (c *Cloud) InterruptSpot(id string, d time.Duration) error {
 	})
 }
 
-// Suspend suspends processes of a group (Launch, Terminate, HealthCheck have effect here;
-// others are only listed).
+// RecommendRebalance shows a rebalance recommendation in the instance's metadata: Spot thinks
+// that it may have to interrupt it. Nothing else comes of it.
+func (c *Cloud) RecommendRebalance(id string) error {
+	return c.SetMetadata(id, "events/recommendations/rebalance", fmt.Sprintf(`{"noticeTime":%q}`, c.now().UTC().Format(time.RFC3339)))
+}
+
+// Suspend suspends processes of a group, all of them if none is named. Those that have no
+// name here are only listed.
 func (c *Cloud) Suspend(name string, processes ...string) error {
+	if len(processes) == 0 {
+		processes = processNames
+	}
 	return c.changeGroup(name, func(g *group) error {
+		if err := checkProcesses(processes); err != nil {
+			return err
+		}
 		for _, p := range processes {
 			if !g.isSuspended(p) {
 				g.suspended = append(g.suspended, p)
@@ -196,6 +211,9 @@ func (c *Cloud) Suspend(name string, processes ...string) error {
 // Resume resumes processes of a group; all of them if none is named.
 func (c *Cloud) Resume(name string, processes ...string) error {
 	return c.changeGroup(name, func(g *group) error {
+		if err := checkProcesses(processes); err != nil {
+			return err
+		}
 		g.suspended = slices.DeleteFunc(g.suspended, func(p string) bool {
 			resume := len(processes) == 0 || slices.Contains(processes, p)
 			if resume {

@@ -39,6 +39,29 @@
 // ABANDON of a launch terminates and replaces the instance. A termination goes
 // on after ABANDON and CONTINUE alike; ABANDON also ends its other hooks.
 //
+// # Other ways in and out
+//
+//	standby      InService ─► EnteringStandby ─► Standby ─► Pending ─► InService       no hooks, target Standby
+//	detach       InService or Standby ─► Detaching, then in no group                    no hooks, target Detached
+//	attach       in no group ─► Pending ─► InService                                    no hooks
+//	warm pool    Warmed:Pending ─► :Wait ─► :Proceed ─► Warmed:Stopped                  launching hooks, target Warmed:Stopped
+//	out of it    Warmed:Stopped ─► Pending ─► Pending:Wait ─► ... InService             launching hooks again
+//	back to it   InService ─► Warmed:Pending ─► :Wait ─► :Proceed ─► Warmed:Stopped     terminating hooks
+//	its end      Warmed:Stopped ─► Warmed:Terminating ─► :Wait ─► :Proceed ─► gone      terminating hooks
+//
+// Warmed:Pending:Wait is thus the state of two different waits: of an instance that is
+// launched into the pool, for the launching hooks, and of one that comes back from service
+// with WarmPool.Reuse, for the terminating ones. DescribeAutoScalingGroups does not list the
+// instances of a pool; DescribeWarmPool and DescribeAutoScalingInstances do.
+//
+// GroupConfig.Overrides are the types of a mixed instances policy. With weights an instance counts
+// as many units of the desired capacity; the group may then have more than is desired.
+//
+// An instance refresh tells instances to go as far as MinHealthy allows, and with
+// MaxHealthy above 100 launches others first. It waits for instances in standby.
+//
+// A group replaces an instance that was set unhealthy or was stopped, unless it is in standby.
+//
 // TerminateInstances of EC2 (and Spot, and the loss of a machine) asks nobody:
 // the instance goes to shutting-down at once, without a hook, and the group
 // replaces it when it notices. A terminated instance is visible in EC2 for one
@@ -61,7 +84,8 @@
 //
 // # Machines
 //
-// By default instances are only records. A Driver makes machines of them:
+// By default instances are only records. A Driver makes machines of them, and a PowerDriver
+// also machines that can be stopped and started again:
 // Start is called when an instance launches, Stop when it reaches shutting-down,
 // in this order and never at the same time for one instance. An instance stays
 // pending until Start has returned, and shutting-down until Stop has: "terminated"
@@ -87,9 +111,22 @@
 // Cloud.AwaitEvent waits for an event and Cloud.Subscribe follows them.
 // Cloud.Calls is the log of API calls, for tests that hold a caller to a budget.
 //
+// # Drift
+//
+// An emulator that only its own client has seen drifts from what it emulates. One table of
+// calls (suite_test.go) runs through the SDK for Go, boto3 and the aws command, whose answers
+// are compared whole; another is made of moto_server as well, for what moto really has;
+// and test/imdsmock reads the metadata service and Amazon's own mock of it with the same
+// assertions. A parameter of a newer call that has no effect here is refused, not ignored.
+//
 // # Left out
 //
-// Warm pools, standby, attach and detach, instance refresh, health checks of load
-// balancers, mixed instances and weights. Cloud.SetMetadata can show an instance
-// any target state nonetheless. IAM is not modelled beyond AccessDenied on demand.
+// Creation and deletion of groups over the wire, notifications to queues and topics, health
+// checks of load balancers, scaling policies, protection from
+// scale-in, cooldowns, maintenance policies, replacement of root volumes. Of instance refresh:
+// checkpoints, rollback, bake time, alarms, and the instances of the warm pool, which stay as
+// they are. Of mixed instances policies: allocation strategies (the first type is launched),
+// Spot, requirements in place of types, and weights in instance refreshes and warm pools.
+// Cloud.SetMetadata can show an instance any target state nonetheless. IAM is not
+// modelled beyond AccessDenied on demand.
 package fakeaws

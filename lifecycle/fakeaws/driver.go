@@ -22,6 +22,23 @@ type Driver interface {
 	Stop(ctx context.Context, id string) error
 }
 
+// PowerDriver is a Driver whose machines can be stopped and started again, for EC2's
+// StopInstances and StartInstances and for a warm pool of stopped instances. They are
+// called in the order of the orders, between Start and Stop.
+type PowerDriver interface {
+	Driver
+	// PowerOff returns when the machine is off, its disks kept. ctx is as Stop's.
+	PowerOff(ctx context.Context, id string) error
+	// PowerOn returns when the machine boots again. ctx is as Start's.
+	PowerOn(ctx context.Context, inst Instance) error
+}
+
+// canStop reports whether machines can be stopped and started again.
+func (c *Cloud) canStop() bool {
+	_, ok := c.cfg.Driver.(PowerDriver)
+	return c.cfg.Driver == nil || ok
+}
+
 // startMachine hands an instance to the driver. c.mu is held.
 func (c *Cloud) startMachine(m *machine) {
 	if c.cfg.Driver == nil && c.cfg.ListenMetadata == nil {
@@ -29,7 +46,7 @@ func (c *Cloud) startMachine(m *machine) {
 		return
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
-	m.powerOff = cancel
+	m.powerOff, m.power = cancel, make(chan bool, 1)
 	c.wg.Add(1)
 	go func() {
 		defer c.wg.Done()
@@ -52,7 +69,7 @@ func (c *Cloud) runMachine(ctx context.Context, m *machine) {
 		m.started = true
 		c.tryRunning(m)
 	})
-	<-ctx.Done()
+	c.followPower(ctx, m)
 	for {
 		err := c.takeDown(ctx, m.ID)
 		if err == nil {
@@ -70,6 +87,27 @@ func (c *Cloud) runMachine(ctx context.Context, m *machine) {
 		m.stopped = true
 		c.tryTerminated(m)
 	})
+}
+
+// followPower turns a machine off and on as EC2 is asked to, until it is to go for good.
+func (c *Cloud) followPower(ctx context.Context, m *machine) {
+	driver, _ := c.cfg.Driver.(PowerDriver)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case on := <-m.power:
+			var err error
+			switch {
+			case driver == nil:
+			case on:
+				err = driver.PowerOn(ctx, c.copyOf(m))
+			default:
+				err = c.bounded(ctx, func(ctx context.Context) error { return driver.PowerOff(ctx, m.ID) })
+			}
+			c.do(func() { c.powered(m, on, err) })
+		}
+	}
 }
 
 func (c *Cloud) bringUp(ctx context.Context, m *machine) error {
@@ -91,15 +129,20 @@ func (c *Cloud) bringUp(ctx context.Context, m *machine) error {
 	return nil
 }
 
-// takeDown calls Driver.Stop. Its context outlives the machine's, which has ended, and is
-// bounded in real time: what it bounds is the host, not the emulated cloud.
+// takeDown calls Driver.Stop, see bounded.
 func (c *Cloud) takeDown(ctx context.Context, id string) error {
 	if c.cfg.Driver == nil {
 		return nil
 	}
+	return c.bounded(ctx, func(ctx context.Context) error { return c.cfg.Driver.Stop(ctx, id) })
+}
+
+// bounded calls f with a context that outlives the machine's, which has ended or may end,
+// and is bounded in real time: what it bounds is the host, not the emulated cloud.
+func (c *Cloud) bounded(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.StopTimeout)
 	defer cancel()
-	return c.cfg.Driver.Stop(ctx, id)
+	return f(ctx)
 }
 
 func (c *Cloud) copyOf(m *machine) Instance {

@@ -8,9 +8,9 @@ import (
 )
 
 func (c *Cloud) performEC2(req *request) (any, error) {
-	switch req.action {
-	case "DescribeInstances", "TerminateInstances":
-	default:
+	change, changes := map[string]func([]string) error{"StartInstances": c.startInstances, "StopInstances": c.stopInstances,
+		"TerminateInstances": c.terminateInstances}[req.action]
+	if !changes && req.action != "DescribeInstances" {
 		return nil, unknownAction(req)
 	}
 	if req.form.Get("DryRun") == "true" {
@@ -22,8 +22,8 @@ func (c *Cloud) performEC2(req *request) (any, error) {
 			return nil, &Error{http.StatusBadRequest, "InvalidInstanceID.Malformed", `Invalid id: "` + id + `"`}
 		}
 	}
-	if req.action == "TerminateInstances" {
-		return c.ec2Terminate(req)
+	if changes {
+		return c.changeStates(req, change)
 	}
 	return c.describeInstances(req)
 }
@@ -129,7 +129,8 @@ func attribute(m Instance, name string) (string, error) {
 	return "", &Error{http.StatusBadRequest, "InvalidParameterValue", "The filter '" + name + "' is invalid"}
 }
 
-func (c *Cloud) ec2Terminate(req *request) (any, error) {
+// changeStates answers the calls that turn instances on or off, or end them.
+func (c *Cloud) changeStates(req *request, change func([]string) error) (any, error) {
 	ids := req.list("InstanceId")
 	if len(ids) == 0 {
 		return nil, &Error{http.StatusBadRequest, "MissingParameter",
@@ -139,15 +140,17 @@ func (c *Cloud) ec2Terminate(req *request) (any, error) {
 	for _, m := range c.Instances() {
 		before[m.ID] = m.State
 	}
-	if err := c.terminateInstances(ids); err != nil {
+	if err := change(ids); err != nil {
 		return nil, err
 	}
-	out := xmlTerminated{RequestID: req.id}
+	// EC2 answers before the machine has followed, also where that takes no time.
+	first := map[string]InstanceState{"StartInstances": Pending, "StopInstances": Stopping, "TerminateInstances": ShuttingDown}[req.action]
+	last := map[string]InstanceState{"StartInstances": Running, "StopInstances": Stopped, "TerminateInstances": Terminated}[req.action]
+	out := xmlStateChanges{RequestID: req.id}
 	for _, id := range ids {
-		// EC2 answers before the machine is gone, also where the machine goes at once.
-		now := ShuttingDown
-		if before[id] == Terminated {
-			now = Terminated
+		now := first
+		if before[id] == last {
+			now = last
 		}
 		out.Instances.add(xmlStateChange{ID: id,
 			Current: newXMLState(now), Previous: newXMLState(before[id])})
@@ -199,7 +202,7 @@ type xmlEC2Tag struct {
 	Value string `xml:"value"`
 }
 
-type xmlTerminated struct {
+type xmlStateChanges struct {
 	RequestID string                `xml:"requestId"`
 	Instances items[xmlStateChange] `xml:"instancesSet"`
 }
@@ -215,7 +218,8 @@ func newXMLState(s InstanceState) xmlState { return xmlState{s.code(), string(s)
 func newXMLInstance(m Instance) xmlInstance {
 	x := xmlInstance{ID: m.ID, ImageID: m.ImageID, State: newXMLState(m.State), Type: m.Type,
 		LaunchTime: timestamp(m.LaunchTime), Zone: m.Zone, Tenancy: "default", Arch: "arm64"}
-	if m.State == ShuttingDown || m.State == Terminated {
+	switch m.State {
+	case ShuttingDown, Terminated, Stopping, Stopped:
 		x.StateReason = &xmlStateReason{"Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown"}
 	}
 	if m.State == Terminated {

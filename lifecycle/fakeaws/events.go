@@ -31,6 +31,21 @@ const (
 	ProcessSuspended   EventKind = "suspended"
 	ProcessResumed     EventKind = "resumed"
 	SpotNotice         EventKind = "spot-notice"
+	HealthSet          EventKind = "health-set" // Healthy or Unhealthy, in the note
+	EnteredStandby     EventKind = "standby"
+	Detached           EventKind = "detached"
+	Attached           EventKind = "attached"
+	BecameStopping     EventKind = "stopping"
+	BecameStopped      EventKind = "stopped"
+	ReturnsToPool      EventKind = "returns-to-pool" // told to go back to the warm pool
+	EnteredPool        EventKind = "in-warm-pool"
+	LeftPool           EventKind = "left-warm-pool" // on its way into service
+	HookPut            EventKind = "hook-put"
+	HookDeleted        EventKind = "hook-deleted"
+	PoolPut            EventKind = "warm-pool-put"
+	PoolDeleted        EventKind = "warm-pool-deleted"
+	RefreshStarted     EventKind = "refresh-started"
+	RefreshEnded       EventKind = "refresh-ended" // its status in the note
 )
 
 // Event is one entry of the log. Fields that do not apply are zero.

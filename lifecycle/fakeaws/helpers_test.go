@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -142,7 +143,7 @@ func (r *rig) name(id string) string {
 		if e.Kind == Launched {
 			n++
 			if e.Instance == id {
-				return "#" + string(rune('0'+n))
+				return "#" + strconv.Itoa(n)
 			}
 		}
 	}
@@ -232,4 +233,13 @@ func wantCode(t *testing.T, err error, code, message string) {
 	if api.ErrorCode() != code || !strings.Contains(api.ErrorMessage(), message) {
 		t.Fatalf("got %s: %s, want %s: ...%s...", api.ErrorCode(), api.ErrorMessage(), code, message)
 	}
+}
+
+// newRequest is a request with one header.
+func newRequest(ctx context.Context, method, url, header, value string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err == nil {
+		req.Header.Set(header, value)
+	}
+	return req, err
 }

@@ -10,12 +10,13 @@ import (
 // has its own stream: the number of API calls must not change the next
 // instance's id.
 type ids struct {
-	instances, tokens, requests, metadata, groups *rand.Rand
+	instances, tokens, requests, metadata, groups, activities *rand.Rand
 }
 
 func newIDs(seed uint64) *ids {
 	stream := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
-	return &ids{instances: stream(1), tokens: stream(2), requests: stream(3), metadata: stream(4), groups: stream(5)}
+	return &ids{instances: stream(1), tokens: stream(2), requests: stream(3), metadata: stream(4), groups: stream(5),
+		activities: stream(6)}
 }
 
 // instance returns an id of the form i-0123456789abcdef0.

@@ -100,7 +100,7 @@ func (c *Cloud) metadataAnswer(w http.ResponseWriter, r *http.Request, id string
 	defer c.mu.Unlock()
 	m := c.findInstance(id)
 	switch {
-	case m == nil || m.State == Terminated:
+	case m == nil || m.State == Terminated || m.State == Stopped:
 		return 0, ""
 	case r.URL.Path == "/latest/api/token":
 		return c.issueToken(w, r, m)

@@ -17,20 +17,39 @@ func (c *Cloud) tryRunning(m *machine) {
 	m.State = Running
 	c.dirty = true
 	c.emit(Event{Kind: BecameRunning, Group: m.Group, Instance: m.ID})
-	if m.Lifecycle != LifecyclePending {
-		return // told to go before it ran
+	if m.Lifecycle == m.phase(LifecyclePending) {
+		c.startIn(m)
 	}
+	// Else it was told to go before it ran, or somebody started it by hand.
+}
+
+// startIn takes a running instance through the launching hooks, into service or
+// into the warm pool.
+func (c *Cloud) startIn(m *machine) {
 	if c.openHooks(m, Launching) {
-		m.Lifecycle = LifecyclePendingWait
+		m.Lifecycle = m.phase(LifecyclePendingWait)
+		return
+	}
+	c.proceedIn(m)
+}
+
+// proceedIn is the last step into service or into the warm pool.
+func (c *Cloud) proceedIn(m *machine) {
+	if m.InPool() {
+		c.settleInPool(m)
 		return
 	}
 	c.enterService(m)
 }
 
 func (c *Cloud) enterService(m *machine) {
-	m.Lifecycle = LifecycleInService
+	m.Lifecycle, m.inServiceAt = LifecycleInService, c.now()
 	c.dirty = true
 	c.emit(Event{Kind: InService, Group: m.Group, Instance: m.ID})
+	c.finish(m, activitySuccessful, "")
+	if r := c.groupOf(m).activeRefresh(); r != nil {
+		c.after(r.Warmup, func() {}) // then it counts, and the group looks again
+	}
 }
 
 // tellToGo starts an instance's way out of its group. due: it is to be replaced.
@@ -43,7 +62,7 @@ func (c *Cloud) tellToGo(m *machine, why string, due, hooks bool) {
 		hooks = hooks && c.groupOf(m).HookDeadInstance // it died before it was told
 	}
 	if hooks && c.openHooks(m, Terminating) {
-		m.Lifecycle = LifecycleTerminatingWait
+		m.Lifecycle = m.phase(LifecycleTerminatingWait)
 		return
 	}
 	c.shutDown(m, why)
@@ -53,18 +72,28 @@ func (c *Cloud) tellToGo(m *machine, why string, due, hooks bool) {
 // notice marks an instance as leaving; metadata shows it from here on.
 func (c *Cloud) notice(m *machine, why string, due bool) {
 	c.cancelHooks(m, why)
-	m.noticed, m.due = true, due
-	m.Lifecycle, m.Target, m.NoticeAt = LifecycleTerminating, TargetTerminated, c.now()
+	m.due = due && m.live()
+	m.noticed = true
+	m.Lifecycle, m.Target, m.NoticeAt = m.phase(LifecycleTerminating), m.phase(TargetTerminated), c.now()
 	c.dirty = true
 	c.emit(Event{Kind: Notice, Group: m.Group, Instance: m.ID, Note: why})
+	c.finish(m, activityCancelled, why)
+	c.begin(m, "Terminating EC2 instance: ", "instance "+m.ID+" was taken out of service: "+why)
 }
 
-// noticeLost is the group finding out that an instance was terminated behind its back.
+// noticeLost is the group finding out that an instance was terminated or stopped behind
+// its back. One that is only stopped goes through the terminating hooks, as if it still
+// ran: nobody completes them.
 func (c *Cloud) noticeLost(g *group, m *machine) {
 	m.Healthy = false
-	c.notice(m, "health check: instance is "+string(m.State), true)
+	why := "health check: instance is " + string(m.State)
+	if m.State != ShuttingDown && m.State != Terminated {
+		c.tellToGo(m, why, true, true)
+		return
+	}
+	c.notice(m, why, true)
 	if g.HookDeadInstance && c.openHooks(m, Terminating) {
-		m.Lifecycle = LifecycleTerminatingWait
+		m.Lifecycle = m.phase(LifecycleTerminatingWait)
 	}
 	c.tryLeave(m)
 }
@@ -112,11 +141,12 @@ func (c *Cloud) tryTerminated(m *machine) {
 // tryLeave takes a terminated instance off its group's list, once the group knows of
 // its end and waits for no hook.
 func (c *Cloud) tryLeave(m *machine) {
-	if m.State != Terminated || !m.noticed || len(m.open) > 0 || m.Lifecycle == LifecycleTerminated || m.Lifecycle == "" {
+	if m.State != Terminated || !m.noticed || len(m.open) > 0 || m.Lifecycle == m.phase(LifecycleTerminated) || m.Lifecycle == "" {
 		return
 	}
-	m.Lifecycle = LifecycleTerminated
+	m.Lifecycle = m.phase(LifecycleTerminated)
 	c.dirty = true
+	c.finish(m, activitySuccessful, "")
 	c.after(c.cfg.Timing.Leave, func() {
 		g := c.groupOf(m)
 		g.members = slices.DeleteFunc(g.members, func(o *machine) bool { return o == m })
@@ -141,6 +171,9 @@ func (c *Cloud) openHooks(m *machine, t Transition) bool {
 		c.extend(m, h)
 		c.emit(Event{Kind: HookOpened, Group: m.Group, Instance: m.ID, Hook: h.Name,
 			Transition: t, Deadline: h.Deadline})
+	}
+	if len(m.open) > 0 {
+		c.progress(m, activityMidHook, 40)
 	}
 	c.dirty = true
 	return len(m.open) > 0
@@ -183,18 +216,23 @@ func (c *Cloud) finishHook(m *machine, h *openHook, result, by string) {
 	if len(m.open) > 0 {
 		return
 	}
+	c.progress(m, activityInProgress, 60)
+	wait := m.phase(LifecyclePendingWait)
 	switch {
-	case h.Transition == Launching && result == Abandon:
+	case m.Lifecycle == wait && result == Abandon && h.Transition == Launching:
 		c.tellToGo(m, "launch abandoned", true, c.groupOf(m).HookAbandonedLaunch)
-	case h.Transition == Launching:
-		m.Lifecycle = LifecyclePendingProceed
+	case m.Lifecycle == wait && result == Abandon:
+		c.tellToGo(m, "return to the warm pool abandoned", false, false)
+	case m.Lifecycle == wait:
+		proceed := m.phase(LifecyclePendingProceed)
+		m.Lifecycle = proceed
 		c.after(c.cfg.Timing.Proceed, func() {
-			if m.Lifecycle == LifecyclePendingProceed && m.State == Running {
-				c.enterService(m)
+			if m.Lifecycle == proceed && m.State == Running {
+				c.proceedIn(m)
 			}
 		})
 	default:
-		m.Lifecycle = LifecycleTerminatingProceed
+		m.Lifecycle = m.phase(LifecycleTerminatingProceed)
 		c.after(c.cfg.Timing.Proceed, func() {
 			c.shutDown(m, "lifecycle action completed")
 			c.tryLeave(m)

@@ -63,8 +63,8 @@ func (c *Cloud) changeTags(req *request, f func(*group, taggedGroup)) error {
 	})
 }
 
-func (c *Cloud) putTags(req *request) error {
-	return c.changeTags(req, func(g *group, t taggedGroup) {
+func (c *Cloud) putTags(req *request) (any, error) {
+	return noResult{}, c.changeTags(req, func(g *group, t taggedGroup) {
 		if i := slices.IndexFunc(g.Tags, func(o Tag) bool { return o.Key == t.tag.Key }); i >= 0 {
 			g.Tags[i] = t.tag
 			return
@@ -73,8 +73,8 @@ func (c *Cloud) putTags(req *request) error {
 	})
 }
 
-func (c *Cloud) deleteTags(req *request) error {
-	return c.changeTags(req, func(g *group, t taggedGroup) {
+func (c *Cloud) deleteTags(req *request) (any, error) {
+	return noResult{}, c.changeTags(req, func(g *group, t taggedGroup) {
 		g.Tags = slices.DeleteFunc(g.Tags, func(o Tag) bool {
 			return o.Key == t.tag.Key && (t.any || o.Value == t.tag.Value)
 		})

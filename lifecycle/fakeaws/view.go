@@ -23,6 +23,15 @@ type groupView struct {
 	suspended []string
 	members   []Instance
 	deleting  bool
+	version   string
+	poolEnds  bool
+	refreshes []Refresh
+}
+
+// listed gives the instances that DescribeAutoScalingGroups lists, or those of the
+// warm pool.
+func (g groupView) listed(pool bool) []Instance {
+	return slices.DeleteFunc(slices.Clone(g.members), func(i Instance) bool { return i.InPool() != pool })
 }
 
 // takeView copies the present. c.mu is held.
@@ -33,7 +42,10 @@ func (c *Cloud) takeView() *view {
 	}
 	for _, g := range c.groups {
 		gv := groupView{GroupConfig: g.GroupConfig, arn: g.arn, createdAt: g.createdAt,
-			suspended: slices.Clone(g.suspended), deleting: g.deleting}
+			suspended: slices.Clone(g.suspended), deleting: g.deleting, version: g.version, poolEnds: g.poolEnds}
+		for _, r := range g.refreshes {
+			gv.refreshes = append(gv.refreshes, r.Refresh)
+		}
 		gv.Tags = slices.Clone(g.Tags)
 		for _, m := range g.members {
 			gv.members = append(gv.members, m.snapshot())
@@ -92,6 +104,7 @@ type Group struct {
 	Tags              []Tag
 	Deleting          bool
 	Instances         []Instance // as the group lists them, oldest first
+	Pool              []Instance // those of its warm pool
 }
 
 // Group returns the group as it is now, whatever the staleness.
@@ -120,7 +133,11 @@ func (g *group) export() Group {
 	out := Group{Name: g.Name, ARN: g.arn, Min: g.Min, Max: g.Max, Desired: g.Desired,
 		Suspended: slices.Clone(g.suspended), Tags: slices.Clone(g.Tags), Deleting: g.deleting}
 	for _, m := range g.members {
-		out.Instances = append(out.Instances, m.snapshot())
+		if m.InPool() {
+			out.Pool = append(out.Pool, m.snapshot())
+		} else {
+			out.Instances = append(out.Instances, m.snapshot())
+		}
 	}
 	return out
 }

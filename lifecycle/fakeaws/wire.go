@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -175,9 +176,15 @@ func succeeded(req *request, result any) answer {
 		if result == nil {
 			result = struct{}{}
 		}
+		_, none := result.(noResult)
 		err = firstError(
 			func() error { return e.EncodeToken(root) },
-			func() error { return e.EncodeElement(result, inner) },
+			func() error {
+				if none {
+					return nil
+				}
+				return e.EncodeElement(result, inner)
+			},
 			func() error {
 				return e.EncodeElement(meta, xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}})
 			},
@@ -269,6 +276,49 @@ func (r *request) number(name string, fallback int) (int, error) {
 		return 0, &Error{http.StatusBadRequest, "MalformedInput", "Invalid value for " + name}
 	}
 	return n, nil
+}
+
+// boolean returns a boolean parameter, or fallback where it is absent.
+func (r *request) boolean(name string, fallback bool) (bool, error) {
+	v := r.form.Get(name)
+	if v == "" {
+		return fallback, nil
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, &Error{http.StatusBadRequest, "MalformedInput", "Invalid value for " + name}
+	}
+	return b, nil
+}
+
+// needBoolean returns a required boolean parameter.
+func (r *request) needBoolean(name string) (bool, error) {
+	if _, err := r.need(name); err != nil {
+		return false, err
+	}
+	return r.boolean(name, false)
+}
+
+// optional returns an integer parameter, nil where it is absent.
+func (r *request) optional(name string) (*int, error) {
+	if r.form.Get(name) == "" {
+		return nil, nil
+	}
+	n, err := r.number(name, 0)
+	return &n, err
+}
+
+// only refuses parameters that have no effect here, rather than to ignore them.
+func (r *request) only(names ...string) error {
+	for key := range r.form {
+		known := key == "Action" || key == "Version" || slices.ContainsFunc(names, func(n string) bool {
+			return key == n || strings.HasPrefix(key, n+".member.")
+		})
+		if !known {
+			return invalid("%s: the emulator does not know the parameter %s", r.action, key)
+		}
+	}
+	return nil
 }
 
 // filter is one filter of a Describe call: any of the values must match.

@@ -119,7 +119,7 @@ func TestDescribeHooksAndInstances(t *testing.T) {
 	}
 	i := out.AutoScalingInstances[0]
 	if *i.InstanceId != r.id(2) || *i.AutoScalingGroupName != "etcd" || *i.LifecycleState != "Pending:Wait" ||
-		*i.HealthStatus != "Healthy" || *i.AvailabilityZone != "eu-central-1b" {
+		*i.HealthStatus != "HEALTHY" || *i.AvailabilityZone != "eu-central-1b" {
 		t.Errorf("got %+v", i)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/quorumd/quorumd/test/fleet"
 	"github.com/quorumd/quorumd/test/hosts"
+	"github.com/quorumd/quorumd/test/ports"
 )
 
 // bare is a cluster of etcd processes with nobody beside them. A script that
@@ -29,6 +29,7 @@ import (
 type bare struct {
 	etcd string
 	dir  string
+	net  *ports.Net
 	made int
 
 	mu    sync.Mutex
@@ -40,6 +41,18 @@ type bareMember struct {
 	client, peer string // URLs
 	cmd          *exec.Cmd
 	started      time.Time
+}
+
+func (b *bench) newBare() (*bare, error) {
+	n, err := ports.Take()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "quorumd-bare-")
+	if err != nil {
+		return nil, errors.Join(err, n.Return())
+	}
+	return &bare{etcd: b.bin.Etcd, dir: dir, net: n}, nil
 }
 
 // asksAgain is how often the script asks etcd again for what it refused.
@@ -54,11 +67,10 @@ func (b *bench) replaceBare(ctx context.Context, size int) (seconds, serves []fl
 	// Children die with the thread that made them (Pdeathsig), so with this one.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	dir, err := os.MkdirTemp("", "quorumd-bare-")
+	c, err := b.newBare()
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &bare{etcd: b.bin.Etcd, dir: dir}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer func() { err = errors.Join(err, c.close()) }()
@@ -118,10 +130,7 @@ func (c *bare) bootstrap(ctx context.Context, size int) error {
 	var all []*bareMember
 	var initial []string
 	for range size {
-		m, err := c.newMember()
-		if err != nil {
-			return err
-		}
+		m := c.newMember()
 		all = append(all, m)
 		initial = append(initial, m.name+"="+m.peer)
 	}
@@ -139,10 +148,7 @@ func (c *bare) bootstrap(ctx context.Context, size int) error {
 // replace brings one member in, then takes one out: what a group does that
 // replaces at once. It gives the time from the new one's start until it serves.
 func (c *bare) replace(ctx context.Context, old *bareMember) (time.Duration, error) {
-	m, err := c.newMember()
-	if err != nil {
-		return 0, err
-	}
+	m := c.newMember()
 	var id uint64
 	var initial []string
 	if err := c.ask(ctx, "a learner to be added", func(ctx context.Context, client *clientv3.Client) error {
@@ -218,18 +224,15 @@ func (c *bare) ask(ctx context.Context, what string, f func(context.Context, *cl
 	})
 }
 
-func (c *bare) newMember() (*bareMember, error) {
+// newMember is one that was never there before, at the next address.
+func (c *bare) newMember() *bareMember {
 	c.made++
-	m := &bareMember{name: fmt.Sprintf("m%d", c.made)}
-	for _, url := range []*string{&m.client, &m.peer} {
-		ln, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
-		if err != nil {
-			return nil, err
-		}
-		*url = "http://" + ln.Addr().String()
-		ln.Close()
+	addr := c.net.Addr(byte(10 + c.made))
+	return &bareMember{
+		name:   fmt.Sprintf("m%d", c.made),
+		client: fmt.Sprintf("http://%s:2379", addr),
+		peer:   fmt.Sprintf("http://%s:2380", addr),
 	}
-	return m, nil
 }
 
 func (c *bare) start(m *bareMember, state string, initial []string) error {
@@ -259,5 +262,5 @@ func (c *bare) close() error {
 	for _, m := range c.alive {
 		stop(m)
 	}
-	return os.RemoveAll(c.dir)
+	return errors.Join(os.RemoveAll(c.dir), c.net.Return())
 }

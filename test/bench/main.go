@@ -3,7 +3,7 @@
 // Command bench measures what quorumd promises about speed and cost, on this
 // machine and in one run: ratios are between things measured side by side.
 //
-//	go run ./test/bench                      # everything, about ten minutes
+//	go run ./test/bench                      # everything, about half an hour
 //	go run ./test/bench --parts leave,stall  # some of it
 //	go run ./test/bench --json > bench.json
 //
@@ -17,6 +17,12 @@
 //	         of the binary
 //	replace  all nodes replaced one after the other, beside the same done with bare
 //	         etcd processes by a script
+//	lock     what a hand-over of the lock costs with ever more waiters, beside a lock
+//	         on one key that all swap; FleetLock's pair beside a bare put and delete
+//
+//	stuck    an etcd without a leader: from the end of the configured waiting time to a
+//	         leader, beside the same done by hand on all nodes at once
+//	poll     what it costs at rest that agents read each other: bytes and CPU time
 //
 // The table goes to standard output, progress to standard error. Exit codes: 0 all
 // promises kept; 1 one of them not, or something could not be measured; 2 wrong
@@ -72,6 +78,7 @@ type options struct {
 	samples int
 	rest    time.Duration
 	sizes   []int
+	waiters []int
 	etcd    string
 	quorumd string
 	logs    string
@@ -87,6 +94,9 @@ var parts = []struct {
 	{"leave", measureLeave},
 	{"stall", measureStall},
 	{"replace", measureReplace},
+	{"lock", measureLock},
+	{"stuck", measureStuck},
+	{"poll", measurePoll},
 }
 
 func partNames() (names []string) {
@@ -117,9 +127,10 @@ func newRoot() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&o.parts, "parts", partNames(), "what to measure")
-	f.IntVar(&o.samples, "samples", 8, "of leave and of stall")
+	f.IntVar(&o.samples, "samples", 8, "of leave and of stall, twice those of stuck")
 	f.DurationVar(&o.rest, "rest", time.Minute, "how long to watch agents at rest")
-	f.IntSliceVar(&o.sizes, "sizes", []int{3, 5}, "of the clusters that are replaced")
+	f.IntSliceVar(&o.sizes, "sizes", []int{3, 5}, "of the clusters that are replaced or stuck")
+	f.IntSliceVar(&o.waiters, "waiters", []int{100, 1000, 5000}, "for the lock")
 	f.StringVar(&o.etcd, "etcd", "3.6", "minor version of etcd, a directory of test/etcd")
 	f.StringVar(&o.quorumd, "quorumd", "", "the agent's binary, stripped (default: built from this checkout)")
 	f.StringVar(&o.logs, "logs", "", "directory for the logs of all nodes (default: none are kept)")
@@ -174,12 +185,19 @@ func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.progress, format
 
 // launch makes a fleet that has settled. The caller closes it.
 func (b *bench) launch(ctx context.Context, size int) (*hosts.Fleet, error) {
+	return b.launchAs(ctx, size, func(*hosts.Config) {})
+}
+
+// launchAs makes one that differs from the others.
+func (b *bench) launchAs(ctx context.Context, size int, change func(*hosts.Config)) (*hosts.Fleet, error) {
 	b.fleets++
 	logs := b.logs
 	if logs != "" { // instance ids repeat from fleet to fleet
 		logs = filepath.Join(logs, strconv.Itoa(b.fleets))
 	}
-	f, err := hosts.New(hosts.Config{Binaries: b.bin, Logs: logs})
+	cfg := hosts.Config{Binaries: b.bin, Logs: logs}
+	change(&cfg)
+	f, err := hosts.New(cfg)
 	if err != nil {
 		return nil, err
 	}

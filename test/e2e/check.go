@@ -29,7 +29,7 @@ func (f *Fleet) Settle(ctx context.Context) fleet.Members {
 	}
 	f.t.Logf("settled after %.1fs: %s", time.Since(begin).Seconds(), members)
 	f.checkWrites(ctx)
-	if err := f.Broken(); err != nil {
+	if err := errors.Join(f.Broken(), f.CheckHooks(0, nil)); err != nil {
 		f.t.Fatal(err)
 	}
 	return members

@@ -28,8 +28,10 @@ type Config struct {
 	Etcd    string        // minor version, a directory of test/etcd; default "3.6"
 	Agent   string        // lines for /etc/quorumd/quorumd.yaml
 	Hook    time.Duration // heartbeat timeout of both hooks; default 1 min
-	// Provision puts more onto a new host's disk than every host gets.
+	// Provision puts more onto a new host's disk than every host gets; Booted is
+	// called when it has booted, before it is given its user-data.
 	Provision func(*lab.Host) error
+	Booted    func(context.Context, *lab.Host) error
 	// TLS is how clients of etcd connect; nil: plainly.
 	TLS *tls.Config
 }
@@ -91,7 +93,7 @@ func New(t *testing.T, cfg Config) *Fleet {
 	})
 	f.startCloud()
 	t.Cleanup(f.dump) // first of all, while the hosts are on
-	f.Writer = fleet.StartWriter(fleet.WriterConfig{Endpoints: f.Endpoints, Client: f.client})
+	f.startWriter()
 	t.Cleanup(func() {
 		f.Writer.Stop()
 		t.Logf("writer: %d writes acknowledged, longest time without one %.2fs", f.Writer.Acked(), f.Writer.LongestStall().Seconds())
@@ -106,6 +108,10 @@ func New(t *testing.T, cfg Config) *Fleet {
 		t.Fatal(err)
 	}
 	return f
+}
+
+func (f *Fleet) startWriter() {
+	f.Writer = fleet.StartWriter(fleet.WriterConfig{Endpoints: f.Endpoints, Client: f.client})
 }
 
 func (f *Fleet) startCloud() {
@@ -157,9 +163,6 @@ func (d driver) Start(ctx context.Context, inst fakeaws.Instance) error {
 	f.mu.Lock()
 	f.hosts[inst.ID] = h
 	f.mu.Unlock()
-	if err := f.provision(h); err != nil {
-		return err
-	}
 	ln, err := f.Lab.Listen(h, lab.IMDSAddr+":80")
 	if err != nil {
 		return err
@@ -167,12 +170,32 @@ func (d driver) Start(ctx context.Context, inst fakeaws.Instance) error {
 	if _, err := f.Cloud.ServeMetadata(inst.ID, ln); err != nil {
 		return err
 	}
+	return f.install(ctx, h)
+}
+
+// install boots a host from a new disk.
+func (f *Fleet) install(ctx context.Context, h *lab.Host) error {
+	if err := f.image(h); err != nil {
+		return err
+	}
 	if err := h.Boot(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return h.WaitBooted(ctx) // not until up: that may need the whole cluster
+	if err := h.WaitBooted(ctx); err != nil {
+		return err
+	}
+	if f.cfg.Booted != nil {
+		if err := f.cfg.Booted(ctx, h); err != nil {
+			return err
+		}
+	}
+	data, err := f.userData()
+	if err != nil {
+		return err
+	}
+	return h.Apply(ctx, data)
 }
 
 // Stop ends a machine as EC2 does: the power button first, then the power.
@@ -193,6 +216,29 @@ func (d driver) Stop(ctx context.Context, id string) error {
 	return h.Retire()
 }
 
+// PowerOff stops a machine that comes again, as EC2's StopInstances does.
+func (d driver) PowerOff(ctx context.Context, id string) error {
+	h := d.f.hostNow(id)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := h.Shutdown(ctx); err != nil {
+		d.f.t.Logf("%s: power taken after: %v", id, err)
+		h.PowerOff()
+	}
+	return nil
+}
+
+// PowerOn boots it again, with the disk that it has.
+func (d driver) PowerOn(ctx context.Context, inst fakeaws.Instance) error {
+	h := d.f.hostNow(inst.ID)
+	if err := h.Boot(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return h.WaitBooted(ctx)
+}
+
 // Host of an instance, also of one that is gone.
 func (f *Fleet) Host(id string) *lab.Host {
 	f.mu.Lock()
@@ -202,6 +248,19 @@ func (f *Fleet) Host(id string) *lab.Host {
 		f.t.Fatalf("no host for instance %s", id)
 	}
 	return h
+}
+
+// hostNow is the host of an instance, nil before there is one.
+func (f *Fleet) hostNow(id string) *lab.Host {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hosts[id]
+}
+
+// runs reports whether a unit of an instance's host has processes.
+func (f *Fleet) runs(id, unit string) bool {
+	h := f.hostNow(id)
+	return h != nil && h.Kill(unit, 0) > 0
 }
 
 func (f *Fleet) clientURL(inst fakeaws.Instance) string {

@@ -4,14 +4,15 @@ package e2e
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 
+	cloudconfig "github.com/quorumd/quorumd/cloud-config"
 	"github.com/quorumd/quorumd/test/lab"
-	"github.com/quorumd/quorumd/units"
 )
 
 // binaries that every host of a fleet gets, by their path on this machine.
@@ -33,53 +34,84 @@ var buildAgent = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("QUORUMD_E2E_AGENT"); path != "" {
 		return filepath.Abs(path)
 	}
-	out := filepath.Join(lab.Repo(), ".cache/e2e/bin/quorumd")
-	cmd := exec.Command("go", "build", "-o", out, "./cmd/quorumd")
-	cmd.Dir = lab.Repo()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // /opt/bin is on hosts without our libc
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the agent: %w\n%s", err, text)
-	}
-	return out, nil
+	return compile("./cmd/quorumd")
 })
 
-const unitDir = "/etc/systemd/system/"
+// compile builds a program of this checkout for hosts without our libc.
+func compile(pkg string) (string, error) {
+	out := filepath.Join(lab.Repo(), ".cache/e2e/bin", filepath.Base(pkg))
+	cmd := exec.Command("go", "build", "-o", out, pkg)
+	cmd.Dir = lab.Repo()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, text)
+	}
+	return out, nil
+}
 
-// provision puts onto a new host what user-data would: binaries, the units that
-// we ship, the guard, the agent's configuration. Only the address of AWS differs.
-func (f *Fleet) provision(h *lab.Host) error {
-	h.Bind(f.bin.quorumd, "/opt/bin/quorumd")
-	h.Bind(f.bin.etcd, "/opt/bin/etcd")
+// userData is what a host of this fleet is given at launch, rendered as `quorumd
+// cloud-config --format cloud-init` does. Machines download their binaries from a
+// directory of their own image, and check them.
+func (f *Fleet) userData() ([]byte, error) {
+	agent, err := sum(f.bin.quorumd)
+	if err != nil {
+		return nil, err
+	}
+	etcd, err := sum(f.bin.etcd)
+	if err != nil {
+		return nil, err
+	}
+	return cloudconfig.Render(cloudconfig.CloudInit, cloudconfig.Options{
+		Binary: cloudconfig.Download{URL: "file:///srv/quorumd", SHA256: agent},
+		Etcd:   cloudconfig.Download{URL: "file:///srv/etcd", SHA256: etcd},
+		Config: []byte("log: {level: debug}\n" + f.cfg.Agent),
+	})
+}
+
+var sums sync.Map // path -> SHA-256 of a binary, which does not change during a run
+
+func sum(path string) (string, error) {
+	if s, ok := sums.Load(path); ok {
+		return s.(string), nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	s := fmt.Sprintf("%x", sha256.Sum256(data))
+	sums.Store(path, s)
+	return s, nil
+}
+
+// image makes a new host's disk: what its image brings along, and where this lab's
+// AWS is. All else comes by user-data.
+func (f *Fleet) image(h *lab.Host) error {
+	h.Bind(f.bin.quorumd, "/srv/quorumd")
+	h.Bind(f.bin.etcd, "/srv/etcd")
 	h.Bind(f.bin.etcdctl, "/opt/bin/etcdctl")
-	for path, name := range map[string]string{
-		unitDir + "quorumd.service":                             "quorumd.service",
-		unitDir + "etcd-member.service":                         "etcd-member.service",
-		unitDir + "etcd-member.service.d/10-quorumd-guard.conf": "10-quorumd-guard.conf",
-		"/etc/sysusers.d/etcd.conf":                             "sysusers-etcd.conf",
-	} {
-		data, err := units.File(name)
-		if err != nil {
-			return err
-		}
-		if err := h.WriteFile(path, data, 0o644); err != nil {
-			return err
-		}
-	}
-	for path, text := range map[string]string{
-		unitDir + "quorumd.service.d/50-lab.conf": "[Service]\nEnvironment=AWS_ENDPOINT_URL=http://" + awsURL + "\n",
-		"/etc/quorumd/quorumd.yaml":               "log: {level: debug}\n" + f.cfg.Agent,
-	} {
-		if err := h.WriteFile(path, []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	for _, unit := range []string{"etcd-member.service", "quorumd.service"} {
-		if err := h.Enable(unit); err != nil {
-			return err
-		}
-	}
 	if f.cfg.Provision != nil {
-		return f.cfg.Provision(h)
+		if err := f.cfg.Provision(h); err != nil {
+			return err
+		}
+	}
+	// Hosts in namespaces share a kernel and so its firmware: theirs is in a directory.
+	const firmware = "/srv/firmware"
+	// A host's boot id is mounted over the kernel's, which a sandbox with a /proc of its
+	// own sees again: as a file, all see the same.
+	const boot = "/run/boot-id"
+	dropIn := []byte("[Service]\nEnvironment=AWS_ENDPOINT_URL=http://" + awsURL +
+		" QUORUMD_SYSTEMD_DMI_DIR=" + firmware + " QUORUMD_SYSTEMD_BOOT_ID_FILE=" + boot + "\n")
+	for path, text := range map[string][]byte{
+		"/etc/systemd/system/quorumd.service.d/50-lab.conf":     dropIn,
+		"/etc/systemd/system/etcd-member.service.d/50-lab.conf": dropIn, // for the guard
+		"/etc/systemd/system/lab-boot-id.service": []byte("[Unit]\nDefaultDependencies=no\nBefore=basic.target\n" +
+			"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/cp /proc/sys/kernel/random/boot_id " + boot + "\n"),
+		"/etc/systemd/system/basic.target.d/50-lab.conf": []byte("[Unit]\nRequires=lab-boot-id.service\nAfter=lab-boot-id.service\n"),
+		firmware + "/board_asset_tag":                    []byte(h.Spec.Hostname + "\n"),
+	} {
+		if err := h.WriteFile(path, text, 0o644); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorumd/quorumd/test/lab"
 	"github.com/quorumd/quorumd/test/testca"
+	"github.com/quorumd/quorumd/units"
 )
 
 // tlsConfig is what an operator writes: one certificate that etcd shows to its
@@ -28,10 +29,15 @@ etcd:
 `
 
 // certify puts certificates of two authorities onto a host, with keys that the user
-// etcd can read.
+// etcd can read: an image that brings them brings the user, too.
 func certify(h *lab.Host, clients, peers *testca.CA) error {
+	user, err := units.File("sysusers-etcd.conf")
+	if err != nil {
+		return err
+	}
 	files := map[string][]byte{
-		"/etc/etcd/ca.pem": clients.PEM, "/etc/etcd/peer-ca.pem": peers.PEM,
+		"/etc/sysusers.d/etcd.conf": user,
+		"/etc/etcd/ca.pem":          clients.PEM, "/etc/etcd/peer-ca.pem": peers.PEM,
 		"/etc/tmpfiles.d/etcd-keys.conf": []byte("z /etc/etcd/*.key 0640 root etcd\n"),
 	}
 	for name, ca := range map[string]*testca.CA{"client": clients, "peer": peers} {

@@ -1,5 +1,5 @@
 // Package etcdproc runs real etcd processes for tests, on loopback addresses
-// and free ports: a static first cluster, members that join later, TLS, and
+// that are a cluster's own: a static first cluster, members that join later, TLS, and
 // everything that can happen to a process: stopped, killed, paused.
 //
 //	cl := etcdproc.Start(t, []string{"i-a", "i-b", "i-c"}, etcdproc.Options{})
@@ -13,8 +13,8 @@ package etcdproc
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,9 +26,13 @@ import (
 	"time"
 )
 
+// version is what a cluster runs that names none of its own, so that one suite
+// runs against every etcd: go test ./agent/etcd/... -etcd 3.5
+var version = flag.String("etcd", "3.6", "minor version of etcd, a directory of test/etcd")
+
 // Options are for all members of a cluster.
 type Options struct {
-	// Version is a directory of test/etcd; empty: 3.6.
+	// Version is a directory of test/etcd; empty: the flag -etcd.
 	Version string
 	// Token is the initial cluster token; empty: one of the test's own.
 	Token string
@@ -51,6 +55,7 @@ type Cluster struct {
 	tb      testing.TB
 	opts    Options
 	bin     string
+	addrs   *addrs
 	members []*Member
 }
 
@@ -69,7 +74,7 @@ type Member struct {
 func New(tb testing.TB, opts Options) *Cluster {
 	tb.Helper()
 	if opts.Version == "" {
-		opts.Version = "3.6"
+		opts.Version = *version
 	}
 	if opts.Token == "" {
 		opts.Token = fmt.Sprintf("%s-%d", tb.Name(), os.Getpid())
@@ -78,7 +83,7 @@ func New(tb testing.TB, opts Options) *Cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &Cluster{tb: tb, opts: opts, bin: bin}
+	return &Cluster{tb: tb, opts: opts, bin: bin, addrs: addrsOf(tb)}
 }
 
 // Start starts a first cluster of these members and waits until all are healthy.
@@ -92,19 +97,18 @@ func Start(tb testing.TB, names []string, opts Options) *Cluster {
 	return c
 }
 
-// Add prepares a member on free ports. It is not started.
+// Add prepares a member at an address of its own. It is not started.
 func (c *Cluster) Add(name string) *Member {
 	c.tb.Helper()
 	m := &Member{Name: name, Dir: filepath.Join(c.tb.TempDir(), "etcd"), cluster: c}
-	host := fmt.Sprintf("127.0.0.%d", 11+len(c.members))
-	ports := freePorts(c.tb, host, 3)
+	host := c.addrs.next()
 	scheme := "http"
 	if c.opts.ClientTLS != nil {
 		scheme = "https"
 	}
-	m.ClientURL = fmt.Sprintf("%s://%s:%d", scheme, host, ports[0])
-	m.PeerURL = fmt.Sprintf("http://%s:%d", host, ports[1])
-	m.MetricsURL = fmt.Sprintf("http://%s:%d", host, ports[2])
+	m.ClientURL = fmt.Sprintf("%s://%s:%d", scheme, host, c.addrs.ports[0])
+	m.PeerURL = fmt.Sprintf("http://%s:%d", host, c.addrs.ports[1])
+	m.MetricsURL = fmt.Sprintf("http://%s:%d", host, c.addrs.ports[2])
 	c.members = append(c.members, m)
 	return m
 }
@@ -356,22 +360,6 @@ func (p *process) paused() bool {
 func (p *process) wait() error {
 	<-p.done
 	return p.err
-}
-
-// freePorts gives ports that were free a moment ago. They are all open at once
-// while being chosen, so that they differ.
-func freePorts(tb testing.TB, host string, n int) []int {
-	tb.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			tb.Fatalf("etcdproc: find a free port: %v", err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
 }
 
 // Binary gives the path of etcd's binary of a version (a directory of test/etcd),

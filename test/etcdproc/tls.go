@@ -33,14 +33,11 @@ func NewCA(tb testing.TB) *CA {
 }
 
 // Issue writes a certificate for server and client use, and its key, valid for
-// these IP addresses; none: 127.0.0.1 and the addresses that members get.
+// these IP addresses; none: IPs.
 func (ca *CA) Issue(name string, ips ...net.IP) (certFile, keyFile string) {
 	ca.tb.Helper()
 	if len(ips) == 0 {
-		ips = append(ips, net.IPv4(127, 0, 0, 1))
-		for i := range 10 {
-			ips = append(ips, net.IPv4(127, 0, 0, byte(11+i)))
-		}
+		ips = IPs(ca.tb)
 	}
 	return ca.IssueLeaf(testca.Leaf{Name: name, IPs: ips})
 }

@@ -6,24 +6,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/quorumd/quorumd/agent/peer"
+	"github.com/quorumd/quorumd/agent/policy"
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
+	"github.com/quorumd/quorumd/test/fleet"
 	"github.com/quorumd/quorumd/test/hosts"
 )
 
-// A leaver that gets no heartbeat through, while another node holds the lock for a
-// reboot that never ends: at its deadline it goes without the lock.
+// A leaver that gets no heartbeat through, while an operator holds the lock for another
+// node: at its deadline it goes without the lock.
 func deadlineWithoutLock(w *world) error {
 	ids, _, err := w.followers()
 	if err != nil {
 		return err
 	}
 	leaver, holder := ids[0], ids[1]
-	unlock, err := w.lockFor(holder)
+	unlock, err := w.LockFor(w.ctx, holder)
 	if err != nil {
 		return err
 	}
@@ -37,32 +42,6 @@ func deadlineWithoutLock(w *world) error {
 	_, err = w.event(func(e fakeaws.Event) bool { return e.Kind == fakeaws.HookCompleted && e.Instance == leaver })
 	w.Cloud.RemoveFault(id)
 	return errors.Join(err, unlock(), w.reasonGiven(leaver, "DeadlineRemoveSelf"))
-}
-
-// lockFor takes the lock in the name of an instance, for a reboot.
-func (w *world) lockFor(instance string) (unlock func() error, err error) {
-	members, err := w.Members(w.ctx)
-	if err != nil {
-		return nil, err
-	}
-	client, err := w.Client(w.Endpoints()...)
-	if err != nil {
-		return nil, err
-	}
-	key := "/quorumd/" + hosts.Group + "/lock/members/holders/0"
-	value := fmt.Sprintf(`{"version":1,"instance":%q,"boot":"another","member":"%x","cluster":"%x","reason":"reboot","phase":"acting","since":%q}`,
-		instance, members[instance].ID, w.Cluster(), time.Now().UTC().Format(time.RFC3339))
-	if _, err := client.Put(w.ctx, key, value); err != nil {
-		return nil, errors.Join(err, client.Close())
-	}
-	return func() error {
-		defer client.Close()
-		resp, err := client.Txn(w.ctx).If(clientv3.Compare(clientv3.Value(key), "=", value)).Then(clientv3.OpDelete(key)).Commit()
-		if err == nil && !resp.Succeeded {
-			err = errors.New("the hold of another did not last")
-		}
-		return err
-	}, nil
 }
 
 // reasonGiven reports whether an agent ever gave a reason.
@@ -87,6 +66,9 @@ func (w *world) reasonGiven(id, reason string) error {
 func spotNotice(w *world) error {
 	ids, _, err := w.followers()
 	if err != nil {
+		return err
+	}
+	if err := w.sees(ids[0], 3); err != nil { // it waits for as many as there were
 		return err
 	}
 	if err := w.Cloud.InterruptSpot(ids[0], 10*time.Second); err != nil {
@@ -124,29 +106,33 @@ func (w *world) wait(d time.Duration) error {
 }
 
 // The nodes that there are lose their metadata; one of them is told to go and
-// cannot hear it.
-func metadataAway(w *world) error {
-	leader, err := w.Leader(w.ctx)
-	if err != nil {
-		return err
-	}
-	for _, inst := range w.Instances() {
-		id, err := w.Cloud.AddFault(fakeaws.Fault{Kind: fakeaws.Outage, Service: "imds", Instance: inst.ID})
+// cannot hear it. Either its hook runs out meanwhile, and its machine goes as one does
+// that is lost, or it hears late and leaves as it should.
+func metadataAway(d time.Duration, runsOut bool) func(*world) error {
+	return func(w *world) error {
+		leader, err := w.Leader(w.ctx)
 		if err != nil {
 			return err
 		}
-		defer w.Cloud.RemoveFault(id)
+		for _, inst := range w.Instances() {
+			id, err := w.Cloud.AddFault(fakeaws.Fault{Kind: fakeaws.Outage, Service: "imds", Instance: inst.ID})
+			if err != nil {
+				return err
+			}
+			defer w.Cloud.RemoveFault(id)
+		}
+		if runsOut {
+			w.ranOut[leader] = true
+			w.Excuse(leader)
+		}
+		if err := w.Terminate(leader); err != nil {
+			return err
+		}
+		return w.wait(d)
 	}
-	// Its hook runs out meanwhile, and its machine goes as one does that is lost.
-	w.ranOut[leader] = true
-	w.Excuse(leader)
-	if err := w.Terminate(leader); err != nil {
-		return err
-	}
-	return w.wait(40 * time.Second)
 }
 
-func awsFails(kind fakeaws.FaultKind) func(*world) error {
+func awsFails(kind fakeaws.FaultKind, d time.Duration) func(*world) error {
 	return func(w *world) error {
 		leader, err := w.Leader(w.ctx)
 		if err != nil {
@@ -157,20 +143,148 @@ func awsFails(kind fakeaws.FaultKind) func(*world) error {
 			return err
 		}
 		defer w.Cloud.RemoveFault(id)
-		return w.during(fakeaws.Fault{Kind: kind, Service: "autoscaling"}, 20*time.Second, func() error { return w.Terminate(leader) })
+		return w.during(fakeaws.Fault{Kind: kind, Service: "autoscaling"}, d, func() error { return w.Terminate(leader) })
 	}
 }
 
-func staleLists(w *world) error {
+func staleLists(d time.Duration) func(*world) error {
+	return func(w *world) error {
+		leader, err := w.Leader(w.ctx)
+		if err != nil {
+			return err
+		}
+		w.Cloud.SetStaleness(d)
+		defer w.Cloud.SetStaleness(0)
+		if err := w.Terminate(leader); err != nil {
+			return err
+		}
+		_, err = w.event(func(e fakeaws.Event) bool { return e.Kind == fakeaws.InService })
+		return err
+	}
+}
+
+// longWait keeps a leaver from the lock for longer than its hook lasts without
+// heartbeats: it stays, and its hook stays open.
+func longWait(d time.Duration) func(*world) error {
+	return func(w *world) error {
+		ids, _, err := w.followers()
+		if err != nil {
+			return err
+		}
+		leaver, holder := ids[0], ids[1]
+		unlock, err := w.LockFor(w.ctx, holder)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(w.Terminate(leaver), w.wait(d)); err != nil {
+			return errors.Join(err, unlock())
+		}
+		now, err := w.Members(w.ctx)
+		if err == nil && !now.Votes(leaver) {
+			err = fmt.Errorf("it did not wait for the lock: %s", now)
+		}
+		if inst, _ := w.Cloud.Instance(leaver); err == nil && inst.Lifecycle != fakeaws.LifecycleTerminatingWait {
+			err = fmt.Errorf("its hook is not open any more, it is %s", inst.Lifecycle)
+		}
+		return errors.Join(err, unlock(), w.reasonGiven(leaver, "AwaitLock"))
+	}
+}
+
+// quota is of a database that some writes fill, in bytes.
+const quota = 8 << 20
+
+// fullDatabase fills etcd's database until it refuses writes, and tells the leader's
+// node to go: it leaves, and the lock cannot have been had. Its replacement waits,
+// until an operator has made room and disarmed the alarm.
+func fullDatabase(w *world) error {
 	leader, err := w.Leader(w.ctx)
 	if err != nil {
 		return err
 	}
-	w.Cloud.SetStaleness(20 * time.Second)
-	defer w.Cloud.SetStaleness(0)
+	client, err := w.Client(w.Endpoints()...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := w.fill(client); err != nil {
+		return err
+	}
+	if err := w.await(leader+" to see the alarm", func() error {
+		// The alarm may be another member's: whichever found its database full first.
+		s, err := w.status(leader)
+		if err == nil && !slices.ContainsFunc(s.Decision.Warnings, func(w peer.Warning) bool { return w.Name == policy.WarnNoSpace }) {
+			err = errors.New("it does not")
+		}
+		return err
+	}); err != nil {
+		return err
+	}
 	if err := w.Terminate(leader); err != nil {
 		return err
 	}
-	_, err = w.event(func(e fakeaws.Event) bool { return e.Kind == fakeaws.InService })
-	return err
+	if _, err := w.event(func(e fakeaws.Event) bool { return e.Kind == fakeaws.HookCompleted && e.Instance == leader }); err != nil {
+		return err
+	}
+	now, err := w.Members(w.ctx)
+	if err != nil {
+		return err
+	}
+	if now[leader] != nil || now.Voters() != 2 {
+		return fmt.Errorf("after the leave the members are %s", now)
+	}
+	lines, err := w.Host(leader).Journal()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(lines, func(l hosts.Line) bool { return l.Action == "take-slot" }) {
+		return errors.New("it tried to take the lock, which no alarm lets anybody write")
+	}
+	if alarms, err := client.AlarmList(w.ctx); err != nil || len(alarms.Alarms) == 0 {
+		return fmt.Errorf("the alarm is off, so nothing was shown: %w", err)
+	}
+	return w.makeRoom(now)
+}
+
+const filling = "filling/"
+
+// fill writes until etcd refuses it.
+func (w *world) fill(client *clientv3.Client) error {
+	value := strings.Repeat("x", 256<<10)
+	for n := range 4 * quota / len(value) {
+		_, err := client.Put(w.ctx, fmt.Sprintf("%s%d", filling, n), value)
+		if errors.Is(err, rpctypes.ErrNoSpace) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errors.New("the database never was full")
+}
+
+// makeRoom is what the README tells an operator to do.
+func (w *world) makeRoom(members fleet.Members) error {
+	var urls []string
+	for _, m := range members {
+		urls = append(urls, m.ClientURLs...)
+	}
+	client, err := w.Client(urls...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	resp, err := client.Delete(w.ctx, filling, clientv3.WithPrefix())
+	if err != nil {
+		return err
+	}
+	return fleet.FreeSpace(w.ctx, client, urls, resp.Header.Revision, quota)
+}
+
+// killFollower kills an etcd, which its systemd starts again.
+func killFollower(w *world) error {
+	ids, _, err := w.followers()
+	if err != nil {
+		return err
+	}
+	return w.KillEtcd(ids[0])
 }

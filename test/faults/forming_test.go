@@ -10,10 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
-
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
 	"github.com/quorumd/quorumd/test/fleet"
@@ -72,33 +69,35 @@ func goAt(reason string) func(*world) error {
 }
 
 // The third machine boots later than the others: there is no cluster without it.
-func oneLate(w *world) error {
-	if err := w.Launch(3); err != nil {
-		return err
-	}
-	if err := w.await("three machines", func() error {
-		if n := len(w.Hosts()); n != 3 {
-			return fmt.Errorf("%d are on", n)
+func oneLate(by time.Duration) func(*world) error {
+	return func(w *world) error {
+		if err := w.Launch(3); err != nil {
+			return err
 		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	late := w.Hosts()[2]
-	if err := w.PowerOff(late.ID); err != nil {
-		return err
-	}
-	if err := w.holds(10*time.Second, func() error {
-		for _, h := range w.Hosts() {
-			if m := h.Machine(); m != nil && m.UnitPID(hosts.EtcdUnit) != 0 {
-				return fmt.Errorf("etcd runs on %s without %s", h.ID, late.ID)
+		if err := w.await("three machines", func() error {
+			if n := len(w.Hosts()); n != 3 {
+				return fmt.Errorf("%d are on", n)
 			}
+			return nil
+		}); err != nil {
+			return err
 		}
-		return nil
-	}); err != nil {
-		return err
+		late := w.Hosts()[2]
+		if err := w.PowerOff(late.ID); err != nil {
+			return err
+		}
+		if err := w.holds(by, func() error {
+			for _, h := range w.Hosts() {
+				if m := h.Machine(); m != nil && m.UnitPID(hosts.EtcdUnit) != 0 {
+					return fmt.Errorf("etcd runs on %s without %s", h.ID, late.ID)
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		return w.PowerOn(late.ID)
 	}
-	return w.PowerOn(late.ID)
 }
 
 // wiped empties a machine's disk while it is off: all of it, or only etcd's data,
@@ -114,25 +113,27 @@ func wiped(all bool) func(*world) error {
 		if err != nil {
 			return err
 		}
-		if err := w.PowerOff(h.ID); err != nil {
-			return err
-		}
-		if err := empty(h.DataDir()); err != nil {
-			return err
-		}
-		if all {
-			err = empty(h.StateDir())
-		} else {
-			err = staleInitialCluster(h)
-		}
-		if err != nil {
-			return err
-		}
-		if err := w.PowerOn(h.ID); err != nil {
+		if err := w.whileOff(h, func() error {
+			if err := empty(h.DataDir()); err != nil || !all {
+				return errors.Join(err, staleInitialCluster(h))
+			}
+			return empty(h.StateDir())
+		}); err != nil {
 			return err
 		}
 		return w.newMember(before, h.ID)
 	}
+}
+
+// whileOff does something to a machine's disk without its power.
+func (w *world) whileOff(h *hosts.Host, do func() error) error {
+	if err := w.PowerOff(h.ID); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return w.PowerOn(h.ID)
 }
 
 func empty(dir string) error {
@@ -161,25 +162,8 @@ func staleInitialCluster(h *hosts.Host) error {
 // removeByHand removes a voter as an operator may, and waits until its node is back
 // as another member.
 func (w *world) removeByHand(id string) error {
-	before, err := w.Members(w.ctx)
+	before, err := w.Remove(w.ctx, id)
 	if err != nil {
-		return err
-	}
-	survivors := slices.DeleteFunc(w.Endpoints(), func(url string) bool { return url == w.Host(id).ClientURL() })
-	client, err := w.Client(survivors...) // a removed member may never answer
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if err := w.await("etcd to allow it", func() error { // it refuses for some seconds after a change
-		ctx, cancel := context.WithTimeout(w.ctx, 3*time.Second)
-		defer cancel()
-		_, err := client.MemberRemove(ctx, before[id].ID)
-		if errors.Is(err, rpctypes.ErrMemberNotFound) {
-			return nil // an answer was lost
-		}
-		return err
-	}); err != nil {
 		return err
 	}
 	return w.newMember(before, id)
@@ -250,6 +234,7 @@ func powerCut(w *world) error {
 // Everything ends, at once and by the group's own word, and comes again later: a new
 // cluster only where an operator says so.
 func toZero(w *world) error {
+	all := w.Hosts()
 	if err := w.Scale(0); err != nil {
 		return err
 	}
@@ -260,6 +245,12 @@ func toZero(w *world) error {
 		return nil
 	}); err != nil {
 		return err
+	}
+	// Nobody waited for a lock or a quorum: nothing was left to protect.
+	for _, h := range all {
+		if err := w.reasonGiven(h.ID, "GroupEnds"); err != nil {
+			return err
+		}
 	}
 	if err := w.Scale(3); err != nil {
 		return err
@@ -303,14 +294,21 @@ func (w *world) sitStillThenFresh() error {
 	}); err != nil {
 		return err
 	}
-	w.writer.Stop()
 	w.Anew()
 	w.startWriter()
+	if err := w.fresh(nodes[0]); err != nil {
+		return err
+	}
+	_, err := w.event(func(e fakeaws.Event) bool { return e.Kind == fakeaws.InService && e.Instance == nodes[0].ID })
+	return err
+}
+
+// fresh is the operator's word to a host's agent that the cluster is gone for good.
+func (w *world) fresh(h *hosts.Host) error {
 	out, err := exec.CommandContext(w.ctx, w.Binaries().Quorumd, "bootstrap", "--fresh", "--yes",
-		"--control", nodes[0].ControlSocket()).CombinedOutput()
+		"--control", h.ControlSocket()).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("bootstrap --fresh: %w\n%s", err, out)
 	}
-	_, err = w.event(func(e fakeaws.Event) bool { return e.Kind == fakeaws.InService && e.Instance == nodes[0].ID })
-	return err
+	return nil
 }

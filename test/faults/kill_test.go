@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,13 +27,29 @@ var (
 	}
 	leaving = []point{
 		{"write-record", "MarkLeaving"}, {"take-slot", ""}, {"mark-acting", ""}, {"move-leader", ""},
-		{"remove-member", ""}, {"stop-etcd", ""}, {"release-hold", ""}, {"complete-hook", ""},
+		{"remove-member", "leaving"}, {"stop-etcd", ""}, {"release-hold", ""}, {"complete-hook", ""},
+	}
+	// The leader again; what follows its own reboot is the end of its hold.
+	rebooting = []point{
+		{"take-slot", ""}, {"write-record", "NoteReboot"}, {"move-leader", ""}, {"mark-acting", ""}, {"reboot", ""}, {"release-hold", ""},
 	}
 	rejoining = []point{
 		{"stop-etcd", ""}, {"archive-data", ""}, {"write-record", "Removed"}, {"add-learner", "announced"}, {"add-learner", ""},
 		{"write-record", "RecordIdentity"}, {"start-etcd", ""}, {"write-record", "ran"},
 	}
+	// Of these what the stories above do not have.
+	unsettled = []point{{"write-record", "Withdraw"}}
+	forgotten = []point{{"write-record", "Adopt"}}
+	wipedOut  = []point{{"remove-member", "data directory lost"}}
+	dead      = []point{{"remove-member", "instance terminated"}}
+	pooled    = []point{{"write-record", "LeaveRevoked"}}
+	afresh    = []point{{"write-record", "FreshAllowed"}, {"delete-tag", ""}}
+
+	tagging, promoting = []point{{"write-tag", ""}}, []point{{"promote", ""}}
 )
+
+// killsWithin is the bound of one round of kills.
+const killsWithin = 2 * time.Minute
 
 // killLine strikes agents in a fleet that has proxies before etcd and AWS.
 type killLine struct {
@@ -40,25 +57,37 @@ type killLine struct {
 	bin     hosts.Binaries
 	results *table
 	forms   bool // every round is a first cluster of a fleet of its own
+	waits   bool // as of line
+	points  []point
 	round   func(*striker, *world, int) error
 }
 
 func killLines(bin hosts.Binaries, results *table) []killLine {
-	return []killLine{
-		{name: "kill while forming", bin: bin, results: results, forms: true, round: (*striker).form},
-		{name: "kill while replacing", bin: bin, results: results, round: (*striker).replace},
-		{name: "kill while rejoining", bin: bin, results: results, round: (*striker).rejoin},
+	lines := []killLine{
+		{name: "kill while forming", forms: true, points: slices.Concat(tagging, forming), round: (*striker).form},
+		{name: "kill while forming, and the group changes", forms: true, points: unsettled, round: (*striker).change},
+		{name: "kill while replacing", points: slices.Concat(leaving, joining, promoting), round: (*striker).replace},
+		{name: "kill while rebooting", points: rebooting, round: (*striker).reboot},
+		{name: "kill while rejoining", points: rejoining, round: (*striker).rejoin},
+		{name: "kill after a record, a disk and a machine is lost", waits: true, points: slices.Concat(forgotten, wipedOut, dead), round: (*striker).lose},
+		{name: "kill in and out of the warm pool", waits: true, points: pooled, round: (*striker).pool},
+		{name: "kill while starting afresh", points: afresh, round: (*striker).afresh},
 	}
+	for i := range lines {
+		lines[i].bin, lines[i].results = bin, results
+	}
+	return lines
 }
 
 // play runs rounds until every point was struck at every moment. Rounds begin with
 // one strike for each agent. An agent remembers nothing but its disk, so it does not matter
 // which strikes it had before; that they meet in one story only makes it harder.
 func (l killLine) play(t *testing.T) {
-	k := &striker{}
+	k := &striker{aimed: map[point][3]bool{}}
 	var w *world
+	played := 0
 	fresh := func(t *testing.T) {
-		w = newWorld(t, l.bin, func(c *hosts.Config) { c.Answered = k.answered })
+		w = newWorld(t, l.bin, func(c *hosts.Config) { c.Answered = k.answered }, pause(l.waits))
 		w.Follow(k.line)
 		if !l.forms {
 			w.form(t, 3)
@@ -71,14 +100,19 @@ func (l killLine) play(t *testing.T) {
 				fresh(t)
 			}
 			run := func(w *world) error { return l.round(k, w, round) }
-			r := w.play(t, scenario{within: 2 * time.Minute, run: run})
-			t.Log("struck: ", k.hits())
-			if missed := k.missed(); r.err == nil && len(missed) > 0 && round < 3 {
-				r.err = fmt.Errorf("never found their moment: %s", strings.Join(missed, ", "))
+			r := w.play(t, scenario{within: killsWithin, run: run})
+			missed, hits := k.missed(), k.hits()
+			t.Log("struck: ", strings.Join(hits, ", "))
+			r.kills = len(hits)
+			if r.err == nil && len(missed) > 0 && round < 3 {
+				r.err = neverHit(missed)
+			}
+			if played++; r.err == nil && played == 3 {
+				r.err = l.complete(k)
 			}
 			l.results.add(l.name, name, r)
 			if r.err != nil || l.forms {
-				w.close(t)
+				l.results.wrote(w.close(t))
 				w = nil
 			}
 			if r.err != nil {
@@ -87,8 +121,18 @@ func (l killLine) play(t *testing.T) {
 		})
 	}
 	if w != nil {
-		w.close(t)
+		l.results.wrote(w.close(t))
 	}
+}
+
+// complete: what the line says that it strikes was struck at all three moments.
+func (l killLine) complete(k *striker) error {
+	for _, p := range l.points {
+		if at := k.aimed[p]; !(at[between] && (at[before] && at[after] || p.why == "announced")) {
+			return fmt.Errorf("%s: struck before, between, after: %v", p, at)
+		}
+	}
+	return nil
 }
 
 // at gives a strike for every point, the moments taking turns from round to round.
@@ -108,57 +152,6 @@ func at(points []point, round int, host string, not map[string]bool) (strikes []
 		strikes = append(strikes, &strike{point: p, moment: m, host: host, not: not, power: round >= 3 && rand.N(3) == 0})
 	}
 	return strikes
-}
-
-// form forms a first cluster whose every agent dies at every point.
-func (k *striker) form(w *world, round int) error {
-	k.arm(&strike{point: point{"write-tag", ""}, moment: moment(round % 3)})
-	machines := 0
-	// A host's strikes are armed with its first line, which comes before its first action.
-	seen := map[string]bool{}
-	cancel := w.Follow(func(l hosts.Line) {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if !seen[l.Host.ID] {
-			seen[l.Host.ID] = true
-			k.armed = append(k.armed, at(forming, round-round%3+(round+machines)%3, l.Host.ID, nil)...)
-			machines++
-		}
-	})
-	defer cancel()
-	if err := w.Launch(3); err != nil {
-		return err
-	}
-	_, err := w.Settle(w.ctx)
-	return err
-}
-
-// replace has the leader's node replaced, and kills the one that leaves and the one
-// that joins at every point, and the one that promotes.
-func (k *striker) replace(w *world, round int) error {
-	leader, err := w.Leader(w.ctx)
-	if err != nil {
-		return err
-	}
-	old := map[string]bool{}
-	for _, inst := range w.Instances() {
-		old[inst.ID] = true
-	}
-	strikes := append(at(leaving, round, leader, nil), at(joining, round, "", old)...)
-	strikes = append(strikes, &strike{point: point{"promote", ""}, moment: moment(round % 3)})
-	k.arm(strikes...)
-	return w.Terminate(leader)
-}
-
-// rejoin has somebody remove a member by hand, which its node finds out, and kills its
-// agent at every point of archiving the data and joining anew.
-func (k *striker) rejoin(w *world, round int) error {
-	ids, _, err := w.followers()
-	if err != nil {
-		return err
-	}
-	k.arm(at(rejoining, round, ids[0], nil)...)
-	return w.removeByHand(ids[0])
 }
 
 // bounded bounds a wait for an effect.

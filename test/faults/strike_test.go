@@ -31,10 +31,16 @@ const (
 
 func (m moment) String() string { return [...]string{"before", "between", "after"}[m] }
 
-// point is an action of the agent; why tells records from each other.
+// point is an action of the agent; why tells records from each other, and removals.
 type point struct{ action, why string }
 
 func (p point) String() string { return strings.TrimSuffix(p.action+" "+p.why, " ") }
+
+// is: an agent says that it is at this point. Of a record it logs only why, of a removal
+// all of it.
+func (p point) is(l hosts.Line) bool {
+	return p.action == l.Action && (p.why == "" || l.What == p.why || strings.HasSuffix(l.What, " Why:"+p.why+"}"))
+}
 
 // strike kills one agent once, at one point. A strike for a host that is not known
 // yet takes the first host outside of not.
@@ -67,7 +73,8 @@ func (s *strike) anybody() bool { return s.host == "" && s.not == nil }
 type striker struct {
 	mu    sync.Mutex
 	armed []*strike
-	log   []string // strikes that hit, in order
+	aimed map[point][3]bool // where it was armed so far, by moment
+	log   []string          // strikes that hit since the round began, in order
 	// evicted: another agent released the hold of one that was dead just then, whose
 	// own release then never comes.
 	evicted bool
@@ -77,27 +84,67 @@ type striker struct {
 func (k *striker) arm(strikes ...*strike) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.armed, k.log, k.evicted = strikes, nil, false
+	k.armed, k.evicted = nil, false
+	k.addLocked(strikes...)
+}
+
+func (k *striker) addLocked(strikes ...*strike) {
+	k.armed = append(k.armed, strikes...)
+	for _, s := range strikes {
+		at := k.aimed[s.point]
+		at[s.moment] = true
+		k.aimed[s.point] = at
+	}
+}
+
+// through settles a fleet in which all strikes so far must have hit.
+func (k *striker) through(w *world) error {
+	if _, err := w.Settle(w.ctx); err != nil {
+		return err
+	}
+	if missed := k.missed(); len(missed) > 0 {
+		return neverHit(missed)
+	}
+	return nil
+}
+
+// open are the strikes that have not found their moment yet.
+func (k *striker) open() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.openLocked()
+}
+
+func (k *striker) openLocked() (open []string) {
+	for _, s := range k.armed {
+		if !s.struck && !(k.evicted && s.action == "release-hold") {
+			open = append(open, s.String())
+		}
+	}
+	return open
+}
+
+func neverHit(missed []string) error {
+	return fmt.Errorf("never found their moment: %s", strings.Join(missed, ", "))
 }
 
 // missed are the strikes that never found their moment. It disarms them.
 func (k *striker) missed() (missed []string) {
 	k.mu.Lock()
-	for _, s := range k.armed {
-		if !s.struck && !(k.evicted && s.action == "release-hold") {
-			missed = append(missed, s.String())
-		}
-	}
+	missed = k.openLocked()
 	k.armed = nil
 	k.mu.Unlock()
 	k.tasks.Wait()
 	return missed
 }
 
-func (k *striker) hits() string {
+// hits are the strikes that hit, in order. It forgets them.
+func (k *striker) hits() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return strings.Join(k.log, ", ")
+	log := k.log
+	k.log = nil
+	return log
 }
 
 // hit kills the agent for a strike, once.
@@ -146,7 +193,7 @@ func (k *striker) line(l hosts.Line) {
 	switch l.Msg {
 	case hosts.Acting:
 		s := k.first(func(s *strike) bool {
-			if s.action != l.Action || (s.why != "" && s.why != l.What) || !s.aims(l.Host) {
+			if !s.is(l) || !s.aims(l.Host) {
 				return false
 			}
 			s.acting = l.Host
@@ -210,6 +257,17 @@ func effect(s *strike, h *hosts.Host) func() bool {
 				return err == nil && (old == nil || !os.SameFile(old, now))
 			})
 		}
+	case "reboot":
+		return func() bool {
+			ctx, cancel := bounded()
+			defer cancel()
+			select {
+			case <-m.RebootAsked():
+				return true
+			case <-ctx.Done():
+				return false
+			}
+		}
 	case "archive-data":
 		return func() bool {
 			return pollFast(func() bool {
@@ -217,7 +275,16 @@ func effect(s *strike, h *hosts.Host) func() bool {
 				return err == nil && len(left) == 0
 			})
 		}
-	case "start-etcd":
+	case "save-snapshot":
+		dir := filepath.Join(h.StateDir(), "snapshots")
+		old, _ := filepath.Glob(filepath.Join(dir, "*.db"))
+		return func() bool {
+			return pollFast(func() bool {
+				now, err := filepath.Glob(filepath.Join(dir, "*.db"))
+				return err == nil && len(now) > len(old)
+			})
+		}
+	case "start-etcd", "restart-etcd":
 		pid := m.UnitPID(hosts.EtcdUnit)
 		return unit(func(u units.UnitState) bool { return u.MainPID != 0 && u.MainPID != pid })
 	case "stop-etcd":
@@ -253,6 +320,9 @@ func (k *striker) answered(a hosts.Answer) (forward bool) {
 // calls reports whether a call is the effect of the strike's action.
 func (s *strike) calls(a hosts.Answer) bool {
 	const holders, joins = "/lock/members/holders/", "/join/"
+	if s.action == "remove-member" {
+		return a.Call == "/etcdserverpb.Cluster/MemberRemove"
+	}
 	switch s.point {
 	case point{"add-learner", ""}:
 		return a.Call == "/etcdserverpb.Cluster/MemberAdd"
@@ -261,8 +331,6 @@ func (s *strike) calls(a hosts.Answer) bool {
 		return put != nil
 	case point{"promote", ""}:
 		return a.Call == "/etcdserverpb.Cluster/MemberPromote"
-	case point{"remove-member", ""}:
-		return a.Call == "/etcdserverpb.Cluster/MemberRemove"
 	case point{"move-leader", ""}:
 		return a.Call == "/etcdserverpb.Maintenance/MoveLeader"
 	case point{"take-slot", ""}:
@@ -278,6 +346,8 @@ func (s *strike) calls(a hosts.Answer) bool {
 		return a.Call == "CompleteLifecycleAction"
 	case point{"write-tag", ""}:
 		return a.Call == "CreateOrUpdateTags"
+	case point{"delete-tag", ""}:
+		return a.Call == "DeleteTags"
 	}
 	return false
 }

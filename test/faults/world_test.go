@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorumd/quorumd/agent/peer"
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
 	"github.com/quorumd/quorumd/test/fleet"
 	"github.com/quorumd/quorumd/test/hosts"
@@ -22,6 +23,9 @@ import (
 type world struct {
 	*hosts.Fleet
 	writer *fleet.Writer
+	pause  time.Duration // of the writer
+	// acknowledged writes that were read back: of this writer, and of those before it
+	checked, before int
 
 	// Of the scenario under way.
 	ctx    context.Context
@@ -29,7 +33,7 @@ type world struct {
 	ranOut map[string]bool // instances whose hooks may run out
 }
 
-func newWorld(t *testing.T, bin hosts.Binaries, change func(*hosts.Config)) *world {
+func newWorld(t *testing.T, bin hosts.Binaries, change func(*hosts.Config), pause time.Duration) *world {
 	t.Helper()
 	cfg := hosts.Config{
 		Binaries: bin, AgentRestart: 200 * time.Millisecond, EtcdRestart: time.Second,
@@ -45,16 +49,21 @@ func newWorld(t *testing.T, bin hosts.Binaries, change func(*hosts.Config)) *wor
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{Fleet: f}
+	w := &world{Fleet: f, pause: pause}
 	w.startWriter()
 	return w
 }
 
 func (w *world) startWriter() {
-	w.writer = fleet.StartWriter(fleet.WriterConfig{Endpoints: w.Endpoints, Client: w.Client, Timeout: time.Second})
+	if w.writer != nil {
+		w.writer.Stop()
+		w.before, w.checked = w.before+w.checked, 0
+	}
+	w.writer = fleet.StartWriter(fleet.WriterConfig{Endpoints: w.Endpoints, Client: w.Client, Timeout: time.Second, Pause: w.pause})
 }
 
-func (w *world) close(t *testing.T) {
+// close tells how many acknowledged writes were read back.
+func (w *world) close(t *testing.T) (checked int) {
 	t.Helper()
 	w.writer.Stop()
 	if err := w.Close(); err != nil {
@@ -63,6 +72,7 @@ func (w *world) close(t *testing.T) {
 	if _, err := os.Stat(w.Dir()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is left behind", w.Dir())
 	}
+	return w.before + w.checked
 }
 
 // form makes the group and its first cluster.
@@ -100,29 +110,7 @@ func (w *world) play(t *testing.T, s scenario) result {
 
 // checkHooks: every hook that was opened was completed, by an agent and in time.
 func (w *world) checkHooks() error {
-	var errs []error
-	open := map[string]bool{}
-	for _, e := range w.Cloud.Events()[w.events:] {
-		key := e.Instance + " " + e.Hook
-		switch e.Kind {
-		case fakeaws.HookOpened:
-			open[key] = true
-		case fakeaws.HookCancelled:
-			delete(open, key)
-		case fakeaws.HookCompleted:
-			delete(open, key)
-			if strings.HasPrefix(e.By, "expired") && !w.ranOut[e.Instance] {
-				errs = append(errs, fmt.Errorf("hook %s of %s: %s", e.Hook, e.Instance, e.By))
-			}
-			if e.Result == fakeaws.Abandon && !w.ranOut[e.Instance] {
-				errs = append(errs, fmt.Errorf("hook %s of %s was abandoned", e.Hook, e.Instance))
-			}
-		}
-	}
-	for key := range open {
-		errs = append(errs, fmt.Errorf("hook left open: %s", key))
-	}
-	return errors.Join(errs...)
+	return w.CheckHooks(w.events, func(id string) bool { return w.ranOut[id] })
 }
 
 func (w *world) checkWrites() error {
@@ -131,7 +119,12 @@ func (w *world) checkWrites() error {
 		return err
 	}
 	defer client.Close()
-	return w.writer.Check(w.ctx, client)
+	n := w.writer.Acked()
+	if err := w.writer.Check(w.ctx, client); err != nil {
+		return err
+	}
+	w.checked = n
+	return nil
 }
 
 // describe is what helps to find out why: the group, and what each agent says.
@@ -162,7 +155,10 @@ func (w *world) describe() string {
 
 // followers are the instances in service but the leader's, oldest first.
 func (w *world) followers() (ids []string, leader string, err error) {
-	if leader, err = w.Leader(w.ctx); err != nil {
+	if err := w.await("a leader", func() (err error) {
+		leader, err = w.Leader(w.ctx)
+		return err
+	}); err != nil {
 		return nil, "", err
 	}
 	for _, inst := range w.Instances() {
@@ -214,6 +210,33 @@ func (w *world) says(id, reason string) error {
 			return nil
 		}
 		return errors.New("it did not")
+	})
+}
+
+// status is what the agent of a host tells other agents.
+func (w *world) status(id string) (peer.Status, error) {
+	h := w.Host(id)
+	if h == nil {
+		return peer.Status{}, fmt.Errorf("no host %s", id)
+	}
+	data, err := h.Get(w.ctx, h.StatusURL())
+	if err != nil {
+		return peer.Status{}, err
+	}
+	return peer.Decode(data)
+}
+
+// sees waits until the agent of a host knows of so many voters.
+func (w *world) sees(id string, voters int) error {
+	return w.await(fmt.Sprintf("%s to see %d voters", id, voters), func() error {
+		s, err := w.status(id)
+		if err != nil {
+			return err
+		}
+		if n := s.Members.Voters(); n != voters {
+			return fmt.Errorf("it sees %d", n)
+		}
+		return nil
 	})
 }
 

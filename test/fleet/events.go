@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
@@ -16,7 +17,28 @@ import (
 //
 // The lists are read after the event: a voter that is in service does not lose
 // its vote right after, and who left does not come back.
-func (o *Observer) Watch() { o.Cloud.Subscribe(o.judge()) }
+func (o *Observer) Watch() {
+	o.watches = true
+	judge := o.judge()
+	o.Cloud.Subscribe(func(e fakeaws.Event) {
+		judge(e)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.judged++
+	})
+}
+
+// upToDate fails while events that have come are not held against a member list yet: what
+// a story breaks next must not break that.
+func (o *Observer) upToDate() error {
+	n := len(o.Cloud.Events())
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.watches && o.judged < n {
+		return fmt.Errorf("of %d events %d are judged", n, o.judged)
+	}
+	return nil
+}
 
 // Broken is everything that was once not as it must be at any moment.
 func (o *Observer) Broken() error {
@@ -114,4 +136,35 @@ func (o *Observer) Since(n int, kinds ...fakeaws.EventKind) (found []fakeaws.Eve
 		}
 	}
 	return found
+}
+
+// CheckHooks tells which hooks since the first n events were not completed by an
+// agent and in time: left open, run out, or abandoned. mayRunOut excuses instances.
+func (o *Observer) CheckHooks(n int, mayRunOut func(instance string) bool) error {
+	var errs []error
+	open := map[string]bool{}
+	for _, e := range o.Cloud.Events()[n:] {
+		key := e.Instance + " " + e.Hook
+		switch e.Kind {
+		case fakeaws.HookOpened:
+			open[key] = true
+		case fakeaws.HookCancelled:
+			delete(open, key)
+		case fakeaws.HookCompleted:
+			delete(open, key)
+			if mayRunOut != nil && mayRunOut(e.Instance) {
+				continue
+			}
+			if strings.HasPrefix(e.By, "expired") {
+				errs = append(errs, fmt.Errorf("hook %s of %s: %s", e.Hook, e.Instance, e.By))
+			}
+			if e.Result == fakeaws.Abandon {
+				errs = append(errs, fmt.Errorf("hook %s of %s was abandoned", e.Hook, e.Instance))
+			}
+		}
+	}
+	for key := range open {
+		errs = append(errs, fmt.Errorf("hook left open: %s", key))
+	}
+	return errors.Join(errs...)
 }

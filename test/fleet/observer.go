@@ -15,7 +15,8 @@ import (
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
 )
 
-// Observer looks at one group and the etcd on its instances. It changes nothing.
+// Observer looks at one group and the etcd on its instances. Nothing but Remove
+// changes anything.
 // Its methods may be called concurrently.
 type Observer struct {
 	Cloud *fakeaws.Cloud
@@ -30,6 +31,8 @@ type Observer struct {
 	mu        sync.Mutex
 	clusterID uint64 // of the first cluster seen: no other may ever be
 	broken    []error
+	watches   bool
+	judged    int // events, of all that the Cloud has logged
 	over      bool
 	excused   map[string]bool
 }
@@ -151,7 +154,7 @@ func (o *Observer) Settle(ctx context.Context) (Members, error) {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		members, err = o.Settled(ctx)
-		return err
+		return errors.Join(err, o.upToDate())
 	})
 	return members, errors.Join(err, o.Broken())
 }

@@ -59,9 +59,6 @@ func StartWriter(cfg WriterConfig) *Writer {
 	return w
 }
 
-// Prefix is what all its keys begin with.
-func (w *Writer) Prefix() string { return w.cfg.Prefix }
-
 // Stop ends the writing and returns when it has ended.
 func (w *Writer) Stop() {
 	w.cancel()
@@ -73,6 +70,16 @@ func (w *Writer) Acked() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.acked)
+}
+
+// AckedKey is the key of a write that was acknowledged, empty before the first.
+func (w *Writer) AckedKey() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key := range w.acked {
+		return key
+	}
+	return ""
 }
 
 // Stall is the longest time that a write took which overlaps from..to, from the

@@ -32,14 +32,24 @@ func Build(ctx context.Context, etcd, quorumd string, progress io.Writer) (Binar
 	if err != nil {
 		return Binaries{}, fmt.Errorf("find the agent: %w", err)
 	}
-	script := exec.CommandContext(ctx, filepath.Join(repo, "test/etcd/build.sh"), etcd)
-	script.Stderr = progress
-	dir, err := script.Output()
+	dir, err := BuildEtcd(ctx, etcd, progress)
+	return Binaries{Quorumd: quorumd, Etcd: filepath.Join(dir, "etcd"), Etcdctl: filepath.Join(dir, "etcdctl")}, err
+}
+
+// BuildEtcd finds or makes etcd of a minor version, and gives the directory of its
+// programs.
+func BuildEtcd(ctx context.Context, version string, progress io.Writer) (dir string, err error) {
+	repo, err := Repo()
 	if err != nil {
-		return Binaries{}, fmt.Errorf("build etcd %s: %w", etcd, err)
+		return "", err
 	}
-	in := func(name string) string { return filepath.Join(string(bytes.TrimSpace(dir)), name) }
-	return Binaries{Quorumd: quorumd, Etcd: in("etcd"), Etcdctl: in("etcdctl")}, nil
+	script := exec.CommandContext(ctx, filepath.Join(repo, "test/etcd/build.sh"), version)
+	script.Stderr = progress
+	out, err := script.Output()
+	if err != nil {
+		return "", fmt.Errorf("build etcd %s: %w", version, err)
+	}
+	return string(bytes.TrimSpace(out)), nil
 }
 
 // BuildAgent builds the agent as it is released: static and stripped.

@@ -24,8 +24,10 @@ type Config struct {
 
 	Max     int // of the group; default 9
 	Replace fakeaws.Replace
-	Hook    time.Duration // heartbeat timeout of both hooks; default 30 s
-	Timing  fakeaws.Timing
+	// Overrides make it a group of a mixed instances policy.
+	Overrides []fakeaws.Override
+	Hook      time.Duration // heartbeat timeout of both hooks; default 30 s
+	Timing    fakeaws.Timing
 
 	// AgentEnv overrides keys of every agent's configuration ("QUORUMD_LIFECYCLE_POLL=200ms").
 	AgentEnv []string
@@ -36,6 +38,12 @@ type Config struct {
 
 	// Security is TLS and etcd's auth; not together with Answered.
 	Security Security
+
+	// EtcdEnv are further variables of etcd ("ETCD_QUOTA_BACKEND_BYTES=16777216").
+	EtcdEnv []string
+	// Links makes what members send each other slow and lossy; not with TLS of the
+	// peers, which compares where a connection comes from.
+	Links Links
 
 	// Answered is told of every call to AWS and to etcd that succeeded, before its
 	// caller hears of it, and says whether the caller ever shall. It may kill the
@@ -79,6 +87,9 @@ func (c *Config) prepare() (mine bool, err error) {
 	}
 	if c.Answered != nil && c.Security != (Security{}) {
 		return false, errors.New("the proxy of Answered reads what TLS would hide; choose one")
+	}
+	if c.Links != (Links{}) && c.Security.Peers {
+		return false, errors.New("the proxies of Links hide where a connection comes from; choose Links or TLS of the peers")
 	}
 	if c.Dir == "" {
 		if c.Dir, err = os.MkdirTemp("", "quorumd-"); err != nil {

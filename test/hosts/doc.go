@@ -26,6 +26,11 @@
 //	err = f.KillAgent(leader)   // in the middle of it
 //	members, err = f.Settle(ctx)
 //
+// # Versions of etcd
+//
+// A fleet runs one etcd; UseEtcd names another for hosts that are launched from then on,
+// as a new version of a launch template does.
+//
 // # Who starts and ends hosts
 //
 // The group does, through fakeaws: an instance that launches becomes a host with

@@ -33,15 +33,29 @@ func (d driver) Stop(ctx context.Context, id string) error {
 	if h == nil {
 		return nil // its start failed early
 	}
-	if abrupt {
-		h.powerOff()
-	} else {
+	if !abrupt {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		h.shutDown(ctx)
 	}
+	h.end()
 	return os.RemoveAll(h.Dir)
 }
+
+// PowerOff stops a machine as EC2 does; its disks stay.
+func (d driver) PowerOff(ctx context.Context, id string) error {
+	h := d.f.Host(id)
+	if h == nil {
+		return fmt.Errorf("stop: no host %s", id)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	h.shutDown(ctx)
+	return nil
+}
+
+// PowerOn starts a stopped machine.
+func (d driver) PowerOn(_ context.Context, inst fakeaws.Instance) error { return d.f.PowerOn(inst.ID) }
 
 func (f *Fleet) machine(id string) *fakesystemd.Host {
 	if h := f.Host(id); h != nil {

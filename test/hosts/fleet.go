@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
 	"github.com/quorumd/quorumd/test/fleet"
+	"github.com/quorumd/quorumd/test/ports"
 )
 
 // Fleet is one auto scaling group and its hosts. Of the Observer it has the means
@@ -31,18 +34,20 @@ type Fleet struct {
 
 	cfg    Config
 	mine   bool // cfg.Dir is
-	net    subnet
-	ports  ports
+	net    *ports.Net
+	ports  portSet
 	awsURL string
 
 	ca      *authorities
 	front   *http.Server // before AWS, with Config.Answered
 	serving sync.WaitGroup
+	cut     atomic.Bool // links are
 
 	mu        sync.Mutex
 	hosts     map[string]*Host // by instance id, those of the past included
 	made      int
-	abrupt    bool // machines end without a shutdown from now on
+	abrupt    bool   // machines end without a shutdown from now on
+	etcd      string // the program on hosts that are launched from now on
 	followers map[int]func(Line)
 	followed  int
 }
@@ -53,7 +58,7 @@ func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{hosts: map[string]*Host{}, followers: map[int]func(Line){}}
 	var err error
 	f.mine, err = cfg.prepare()
-	f.cfg = cfg
+	f.cfg, f.etcd = cfg, cfg.Binaries.Etcd
 	if err == nil {
 		err = f.start()
 	}
@@ -75,7 +80,7 @@ func (f *Fleet) start() (err error) {
 		Timing: f.cfg.Timing,
 		// The lowest free address first: a replacement gets the address of one that is
 		// gone, which must not make it the same member.
-		IPs: fakeaws.NewIPPool(f.net.addr(firstHost), f.net.addr(lastHost), true),
+		IPs: fakeaws.NewIPPool(f.net.Addr(firstHost), f.net.Addr(lastHost), true),
 		ListenMetadata: func(ctx context.Context, inst fakeaws.Instance) (net.Listener, error) {
 			var lc net.ListenConfig
 			return lc.Listen(ctx, "tcp", netip.AddrPortFrom(inst.PrivateIP, 0).String())
@@ -91,7 +96,7 @@ func (f *Fleet) start() (err error) {
 		},
 	}
 	f.Watch()
-	ln, err := net.Listen("tcp", netip.AddrPortFrom(f.net.addr(1), 0).String())
+	ln, err := net.Listen("tcp", netip.AddrPortFrom(f.net.Addr(awsHost), 0).String())
 	if err != nil {
 		return err
 	}
@@ -125,12 +130,19 @@ func (f *Fleet) Close() error {
 		f.Over()
 		err = f.Cloud.Close()
 	}
-	for _, h := range f.Hosts() {
-		h.powerOff()
+	f.mu.Lock()
+	all := slices.Collect(maps.Values(f.hosts))
+	f.mu.Unlock()
+	for _, h := range all {
+		h.end() // also one that is about to boot
 	}
 	if f.front != nil {
 		err = errors.Join(err, f.front.Close())
-		f.serving.Wait()
+	}
+	f.serving.Wait()
+	if f.net != nil {
+		err = errors.Join(err, f.net.Return())
+		f.net = nil
 	}
 	if f.mine {
 		err = errors.Join(err, os.RemoveAll(f.cfg.Dir))
@@ -141,12 +153,20 @@ func (f *Fleet) Close() error {
 // Launch creates the group, which begins to launch its first instances.
 func (f *Fleet) Launch(desired int) error {
 	return f.Cloud.AddGroup(fakeaws.GroupConfig{
-		Name: Group, Max: f.cfg.Max, Desired: desired, Replace: f.cfg.Replace,
+		Name: Group, Max: f.cfg.Max, Desired: desired, Replace: f.cfg.Replace, Overrides: f.cfg.Overrides,
 		Hooks: []fakeaws.Hook{
 			{Name: LaunchHook, Transition: fakeaws.Launching, HeartbeatTimeout: f.cfg.Hook},
 			{Name: TerminateHook, Transition: fakeaws.Terminating, HeartbeatTimeout: f.cfg.Hook},
 		},
 	})
+}
+
+// UseEtcd is a new version of the launch template: hosts that are launched from now on
+// run this etcd. Those that there are keep theirs.
+func (f *Fleet) UseEtcd(program string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.etcd = program
 }
 
 // AWS is the URL of the emulated APIs.
@@ -234,7 +254,7 @@ func (f *Fleet) newHost(inst fakeaws.Instance) *Host {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.made++
-	h := &Host{ID: inst.ID, Name: fmt.Sprintf("h%d", f.made), Addr: inst.PrivateIP, metadata: inst.MetadataURL, fleet: f}
+	h := &Host{ID: inst.ID, Name: fmt.Sprintf("h%d", f.made), Addr: inst.PrivateIP, metadata: inst.MetadataURL, fleet: f, etcd: f.etcd}
 	h.Dir = filepath.Join(f.cfg.Dir, h.Name)
 	h.Logs.Agent = filepath.Join(f.cfg.Logs, inst.ID+".quorumd.log")
 	h.Logs.Etcd = filepath.Join(f.cfg.Logs, inst.ID+".etcd.log")

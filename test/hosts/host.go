@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorumd/quorumd/lifecycle/fakeaws"
@@ -37,11 +38,20 @@ type Host struct {
 
 	fleet    *Fleet
 	metadata string // URL
+	etcd     string // its program
+
+	// power is held while the machine boots or goes off. Going off waits for all that
+	// its agent has written, and whoever follows that asks for the machine: so it is not
+	// mu that is held.
+	power  sync.Mutex
+	gone   bool // its instance has ended: it boots no more
+	logs   []*os.File
+	before []interface{ close() } // proxies before its etcd
+	cut    func()                 // tells that the machine goes off; nil while it is
+	dies   atomic.Bool            // it does not come back from its next reboot
 
 	mu      sync.Mutex
 	machine *fakesystemd.Host // nil while it is off
-	logs    []*os.File
-	proxy   *proxy // before its etcd, with Config.Answered
 }
 
 // ClientURL is where its etcd serves clients.
@@ -52,6 +62,14 @@ func (h *Host) ClientURL() string {
 // StatusURL is where its agent tells other agents of itself.
 func (h *Host) StatusURL() string {
 	return hostURL(h.fleet.cfg.Security.peerScheme(), h.Addr, h.fleet.ports.agentPeer) + "/v1/status"
+}
+
+// FleetLockURL is the base URL for FleetLock clients of the host.
+func (h *Host) FleetLockURL() string { return httpURL(h.Addr, h.fleet.ports.fleetLock) + "/" }
+
+// RebootRequiredFile is there while the host wants a reboot; a boot finds it gone.
+func (h *Host) RebootRequiredFile() string {
+	return filepath.Join(h.systemdDirs().Runtime, "reboot-required")
 }
 
 // MetricsURL is where its agent serves Prometheus.
@@ -74,6 +92,13 @@ func (h *Host) Machine() *fakesystemd.Host {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.machine
+}
+
+func (h *Host) setMachine(m *fakesystemd.Host) (before *fakesystemd.Host) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before, h.machine = h.machine, m
+	return before
 }
 
 // Get reads a URL of this host's agent.
@@ -121,8 +146,11 @@ func (h *Host) config(security string) string {
 	fmt.Fprintf(&b, "etcd:\n  data_dir: %s\n  client_port: %d\n  peer_port: %d\n  metrics_port: %d\n",
 		h.DataDir(), p.client, p.peer, p.metrics)
 	b.WriteString(security)
-	fmt.Fprintf(&b, "listen:\n  peer: %q\n  metrics: %q\n  control: %s\n",
-		netip.AddrPortFrom(h.Addr, uint16(p.agentPeer)), netip.AddrPortFrom(h.Addr, uint16(p.agentMetrics)), h.ControlSocket())
+	fmt.Fprintf(&b, "listen:\n  peer: %q\n  metrics: %q\n  fleetlock: %q\n  control: %s\n",
+		netip.AddrPortFrom(h.Addr, uint16(p.agentPeer)), netip.AddrPortFrom(h.Addr, uint16(p.agentMetrics)),
+		netip.AddrPortFrom(h.Addr, uint16(p.fleetLock)), h.ControlSocket())
+	// Of the machine that the tests run on, nothing is anybody's wish for a reboot.
+	fmt.Fprintf(&b, "reboot:\n  required_file: %s\n  scripts_dir: %s\n", h.RebootRequiredFile(), filepath.Join(h.Dir, "scripts"))
 	fmt.Fprintf(&b, "systemd:\n  system_dir: %s\n  runtime_dir: %s\n  boot_id_file: %s\n  machine_id_file: %s\n",
 		dirs.System, dirs.Runtime, filepath.Join(h.Dir, "boot_id"), filepath.Join(h.Dir, "machine-id"))
 	return b.String()
@@ -132,22 +160,59 @@ func (h *Host) systemdDirs() units.Dirs {
 	return units.Dirs{System: filepath.Join(h.Dir, "system"), Runtime: filepath.Join(h.Dir, "run")}
 }
 
-// guard is the drop-in that we ship beside the units, for this host's state_dir.
+// guard is the drop-in that we ship beside the units, for this host's directories.
 func (h *Host) guard() (units.DropIn, error) {
-	text, err := units.File("10-quorumd-guard.conf")
+	text, err := units.Guard(h.StateDir(), h.DataDir())
 	if err != nil {
 		return units.DropIn{}, err
 	}
 	return units.DropIn{Unit: EtcdUnit, Name: "10-quorumd-guard.conf",
-		Content: bytes.ReplaceAll(text, []byte("/var/lib/quorumd/"), []byte(h.StateDir()+"/"))}, nil
+		Content: bytes.ReplaceAll(text, []byte("/opt/bin/quorumd"), []byte(h.fleet.cfg.Binaries.Quorumd))}, nil
 }
+
+// Dies makes the next reboot of the machine its last: it stays off.
+func (h *Host) Dies() { h.dies.Store(true) }
+
+// rebootWhenAsked is what follows when somebody has logind reboot the machine: its
+// units are stopped, it goes off, and boots again.
+func (h *Host) rebootWhenAsked(on context.Context, m *fakesystemd.Host) {
+	select {
+	case <-on.Done():
+		return
+	case <-m.RebootAsked():
+	}
+	ctx, cancel := context.WithTimeout(on, time.Minute)
+	defer cancel()
+	var both sync.WaitGroup
+	for _, unit := range []string{AgentUnit, EtcdUnit} {
+		both.Go(func() { _ = m.StopUnit(ctx, unit) }) // or it is cut
+	}
+	both.Wait()
+	h.power.Lock()
+	if h.Machine() != m {
+		h.power.Unlock()
+		return // somebody else was faster
+	}
+	h.offLocked()
+	h.power.Unlock()
+	if inst, _ := h.fleet.Cloud.Instance(h.ID); !h.dies.Load() && inst.State == fakeaws.Running {
+		if err := h.boot(); err != nil && !errors.Is(err, errGone) {
+			h.fleet.cfg.Log.Error("boot after a reboot", "host", h.ID, "error", err)
+		}
+	}
+}
+
+var errGone = errors.New("the instance has ended")
 
 // boot starts the machine and its enabled units, as often as asked: its disks
 // are what they were.
 func (h *Host) boot() (err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.machine != nil {
+	h.power.Lock()
+	defer h.power.Unlock()
+	switch {
+	case h.gone:
+		return errGone
+	case h.Machine() != nil:
 		return errors.New("the machine is on")
 	}
 	defer func() {
@@ -166,22 +231,47 @@ func (h *Host) boot() (err error) {
 	if _, err := h.systemdDirs().WriteDropIn(guard); err != nil {
 		return err
 	}
-	if h.fleet.cfg.Answered != nil {
-		if _, err := h.systemdDirs().WriteDropIn(h.listenBehind()); err != nil {
-			return err
-		}
-		if h.proxy, err = h.fleet.newProxy(h); err != nil {
-			return err
-		}
+	if err := h.frontLocked(); err != nil {
+		return err
 	}
-	h.machine, err = fakesystemd.New(fakesystemd.HostConfig{Dir: h.Dir, Units: spec, Log: h.fleet.cfg.Log.With("host", h.ID)})
+	m, err := fakesystemd.New(fakesystemd.HostConfig{Dir: h.Dir, Units: spec, Log: h.fleet.cfg.Log.With("host", h.ID)})
 	if err != nil {
 		return err
 	}
+	h.setMachine(m)
+	on, cut := context.WithCancel(context.Background()) // until its power goes
+	h.cut = cut
+	h.fleet.serving.Go(func() { h.rebootWhenAsked(on, m) })
 	for _, unit := range []string{EtcdUnit, AgentUnit} { // both are enabled
-		if err := h.machine.StartUnit(unit); err != nil {
+		if err := m.StartUnit(unit); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// frontLocked puts in place what stands before etcd, and what the unit must know for it.
+func (h *Host) frontLocked() error {
+	cfg := h.fleet.cfg
+	if cfg.Answered == nil && cfg.Links == (Links{}) && len(cfg.EtcdEnv) == 0 {
+		return nil
+	}
+	if _, err := h.systemdDirs().WriteDropIn(h.operatorsDropIn()); err != nil {
+		return err
+	}
+	if cfg.Answered != nil {
+		p, err := h.fleet.newProxy(h)
+		if err != nil {
+			return err
+		}
+		h.before = append(h.before, p)
+	}
+	if cfg.Links != (Links{}) {
+		l, err := h.fleet.newLink(h)
+		if err != nil {
+			return err
+		}
+		h.before = append(h.before, l)
 	}
 	return nil
 }
@@ -199,8 +289,11 @@ func (h *Host) unitsLocked() ([]fakesystemd.Unit, error) {
 	}
 	return []fakesystemd.Unit{
 		{
-			Name: EtcdUnit, ExecStart: []string{cfg.Binaries.Etcd}, Stdout: out[h.Logs.Etcd],
+			Name: EtcdUnit, ExecStart: []string{h.etcd}, Stdout: out[h.Logs.Etcd],
 			NotifyReady: true, Restart: true, RestartDelay: cfg.EtcdRestart,
+			Env: []string{ // for the guard
+				"QUORUMD_SYSTEMD_BOOT_ID_FILE=" + filepath.Join(h.Dir, "boot_id"), "QUORUMD_SYSTEMD_MACHINE_ID_FILE=" + filepath.Join(h.Dir, "machine-id"),
+			},
 		},
 		{
 			Name: AgentUnit, ExecStart: []string{cfg.Binaries.Quorumd, "agent", "--config", h.ConfigFile()}, Stdout: &journal{host: h, file: out[h.Logs.Agent]},
@@ -228,29 +321,44 @@ func (h *Host) shutDown(ctx context.Context) {
 
 // powerOff pulls the plug. On a machine that is off it does nothing.
 func (h *Host) powerOff() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.power.Lock()
+	defer h.power.Unlock()
 	h.offLocked()
 }
 
-// Cycle pulls the plug of a machine and boots it again, unless its instance ends.
+// Cycle pulls the plug of a machine and boots it again, unless its instance ends. One
+// that EC2 still calls pending boots: its agent may act before EC2 has noticed that
+// it runs.
 func (h *Host) Cycle() error {
 	h.powerOff()
-	if inst, ok := h.fleet.Cloud.Instance(h.ID); !ok || inst.State != fakeaws.Running {
-		return errors.New("its instance ends")
+	switch inst, _ := h.fleet.Cloud.Instance(h.ID); inst.State {
+	case fakeaws.Pending, fakeaws.Running:
+		return h.boot()
 	}
-	return h.boot()
+	return errGone
+}
+
+// end is the last power-off: whoever was about to boot the machine must not, for its
+// disks go, and its address may be another's next.
+func (h *Host) end() {
+	h.power.Lock()
+	defer h.power.Unlock()
+	h.gone = true
+	h.offLocked()
 }
 
 func (h *Host) offLocked() {
-	if h.machine != nil {
-		h.machine.PowerOff()
+	if h.cut != nil {
+		h.cut()
+		h.cut = nil
 	}
-	h.machine = nil
-	if h.proxy != nil {
-		h.proxy.close()
-		h.proxy = nil
+	if m := h.setMachine(nil); m != nil {
+		m.PowerOff()
 	}
+	for _, p := range h.before {
+		p.close()
+	}
+	h.before = nil
 	for _, f := range h.logs {
 		f.Close()
 	}

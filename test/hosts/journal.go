@@ -104,7 +104,9 @@ type journal struct {
 	part bytes.Buffer // of a line whose end is not written yet
 }
 
+// Write: what a follower is told of stands in the file.
 func (j *journal) Write(b []byte) (int, error) {
+	n, err := j.file.Write(b)
 	for text := range strings.Lines(string(b)) {
 		j.part.WriteString(text)
 		if strings.HasSuffix(text, "\n") {
@@ -115,7 +117,7 @@ func (j *journal) Write(b []byte) (int, error) {
 			}
 		}
 	}
-	return j.file.Write(b)
+	return n, err
 }
 
 func (f *Fleet) everyFollower() []func(Line) {

@@ -5,7 +5,6 @@ package hosts
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -19,7 +18,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
-	"github.com/quorumd/quorumd/units"
+	"github.com/quorumd/quorumd/test/ports"
 )
 
 // proxy stands at the client port of one host's etcd, which listens on another
@@ -27,16 +26,10 @@ import (
 // It understands no message: bytes in, bytes out.
 type proxy struct {
 	fleet  *Fleet
+	ln     net.Listener
 	server *grpc.Server
 	to     *grpc.ClientConn
 	served chan struct{}
-}
-
-// listenBehind makes etcd listen where only the proxy looks. It is a drop-in such
-// as an operator may add: neither etcd nor the agent knows of it.
-func (h *Host) listenBehind() units.DropIn {
-	return units.DropIn{Unit: EtcdUnit, Name: "99-behind-proxy.conf",
-		Content: fmt.Appendf(nil, "[Service]\nEnvironment=ETCD_LISTEN_CLIENT_URLS=%s\n", httpURL(h.Addr, h.fleet.ports.behind))}
 }
 
 func (f *Fleet) newProxy(h *Host) (*proxy, error) {
@@ -50,10 +43,9 @@ func (f *Fleet) newProxy(h *Host) (*proxy, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(soon),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(bytesCodec{}), grpc.MaxCallRecvMsgSize(64<<20)))
 	if err != nil {
-		ln.Close()
-		return nil, err
+		return nil, errors.Join(err, ports.Free(ln))
 	}
-	p := &proxy{fleet: f, to: to, served: make(chan struct{})}
+	p := &proxy{fleet: f, ln: ln, to: to, served: make(chan struct{})}
 	p.server = grpc.NewServer(grpc.ForceServerCodec(bytesCodec{}), grpc.UnknownServiceHandler(p.forward), grpc.MaxRecvMsgSize(64<<20))
 	go func() {
 		defer close(p.served)
@@ -64,6 +56,7 @@ func (f *Fleet) newProxy(h *Host) (*proxy, error) {
 
 // close cuts all connections.
 func (p *proxy) close() {
+	_ = ports.Free(p.ln) // who listens there next says so if it is not
 	p.server.Stop()
 	p.to.Close()
 	<-p.served

@@ -70,12 +70,13 @@ func TestCloseLeavesNothing(t *testing.T) {
 // crashEnv tells this test binary to make a lab and say where; see TestCrash.
 const crashEnv = "QUORUMD_LAB_TEST_CRASH"
 
-// A run that dies with its hosts on, by whatever it was not prepared for,
+// A run that dies with its hosts on, and a disk that stands still, by whatever it was not prepared for,
 // leaves nothing either: its watcher sees to it. And another's live lab stays.
 func TestCrash(t *testing.T) {
 	if os.Getenv(crashEnv) != "" {
 		l := newLab(t)
-		if err := addHost(t, l, 1).Start(within(t, time.Minute)); err != nil {
+		h := addHost(t, l, 1)
+		if err := errors.Join(h.AddDisk("/var/lib/other", 32<<20), h.Start(within(t, time.Minute)), h.StallDisk()); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("lab", l.id, l.dir)

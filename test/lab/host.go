@@ -83,24 +83,49 @@ func (l *Lab) AddHost(spec HostSpec) (*Host, error) {
 	dir := filepath.Join(l.dir, fmt.Sprintf("%s.%d", spec.Name, l.made)) // names come back, see Retire; disks do not
 	l.mu.Unlock()
 	h := &Host{Net: n, Spec: spec, dir: dir, moved: make(chan struct{})}
-	for _, d := range []string{"upper", "work", "root"} {
-		if err := os.MkdirAll(filepath.Join(h.dir, d), 0o755); err != nil {
-			return nil, err
-		}
-	}
-	for path, text := range map[string]string{
-		"/etc/hostname":   spec.Hostname + "\n",
-		"/etc/machine-id": spec.MachineID + "\n",
-		"/etc/hosts":      "127.0.0.1 localhost\n" + spec.Addr.String() + " " + spec.Hostname + "\n",
-	} {
-		if err := h.WriteFile(path, []byte(text), 0o644); err != nil {
-			return nil, err
-		}
+	if err := h.format(); err != nil {
+		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.hosts = append(l.hosts, h)
 	return h, nil
+}
+
+// format makes a new disk.
+func (h *Host) format() error {
+	for _, d := range []string{"upper", "work", "root"} {
+		if err := os.MkdirAll(filepath.Join(h.dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	for path, text := range map[string]string{
+		"/etc/hostname":   h.Spec.Hostname + "\n",
+		"/etc/machine-id": h.Spec.MachineID + "\n",
+		"/etc/hosts":      "127.0.0.1 localhost\n" + h.Spec.Addr.String() + " " + h.Spec.Hostname + "\n",
+	} {
+		if err := h.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Wipe replaces the disk of a host that is off by a new one: provision it again.
+func (h *Host) Wipe() error {
+	h.mu.Lock()
+	on := h.state.on
+	h.mu.Unlock()
+	if on {
+		return fmt.Errorf("wipe %s: it is on", h.name)
+	}
+	for _, d := range []string{"upper", "work"} {
+		if err := os.RemoveAll(filepath.Join(h.dir, d)); err != nil {
+			return err
+		}
+	}
+	h.binds = nil
+	return h.format()
 }
 
 // Retire takes the host off for good, and its name and address are free again.
@@ -113,7 +138,8 @@ func (h *Host) Retire() error {
 	if l.closed || l.nets[h.name] != h.Net {
 		return nil // done, or Close does it
 	}
-	if err := ipAll([]string{"netns", "del", h.namespace()}, []string{"-n", l.hub.namespace(), "link", "del", h.port}); err != nil {
+	// The cable first: it goes with the namespace, too, but when is the kernel's affair.
+	if err := ipAll([]string{"-n", l.hub.namespace(), "link", "del", h.port}, []string{"netns", "del", h.namespace()}); err != nil {
 		return err
 	}
 	delete(l.nets, h.name)
@@ -172,6 +198,27 @@ func (h *Host) ReadFile(path string) ([]byte, error) {
 	return data, err
 }
 
+// CopyFrom puts files and directories of another host, running or not, onto this
+// host's disk as they are: an image made of it, a volume that was moved.
+func (h *Host) CopyFrom(ctx context.Context, other *Host, paths ...string) error {
+	from := other.upper()
+	other.mu.Lock()
+	if leader := other.state.leader; leader != 0 {
+		from = fmt.Sprintf("/proc/%d/root", leader)
+	}
+	other.mu.Unlock()
+	for _, path := range paths {
+		to := filepath.Join(h.upper(), inTree(path))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if _, err := run(ctx, "cp", "-a", "--no-target-directory", filepath.Join(from, inTree(path)), to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Bind shows a file or directory of the machine in the host, read-only and
 // without a copy, from the next boot on: binaries.
 func (h *Host) Bind(source, path string) {
@@ -228,6 +275,29 @@ func (h *Host) Journal(ctx context.Context, unit string) ([]byte, error) {
 		return h.Exec(ctx, argv...)
 	}
 	return run(ctx, append(argv, "--directory="+filepath.Join(h.upper(), "var/log/journal"))...)
+}
+
+// Kill sends a signal to all processes of a unit at once, and tells how many there
+// were; 0 only counts. It takes a millisecond, where a command inside the host takes dozens.
+func (h *Host) Kill(unit string, sig syscall.Signal) int {
+	h.mu.Lock()
+	group := fmt.Sprintf("%s/%s-%d", h.lab.id, filepath.Base(h.dir), h.state.boots)
+	h.mu.Unlock()
+	found := map[int]bool{}
+	for _, root := range []string{"", "systemd", "unified"} {
+		_ = filepath.WalkDir(filepath.Join("/sys/fs/cgroup", root, group), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() && d.Name() == unit {
+				for _, pid := range readPids(filepath.Join(path, "cgroup.procs")) {
+					found[pid] = true
+				}
+			}
+			return nil // what vanished has no processes
+		})
+	}
+	for pid := range found {
+		_ = syscall.Kill(pid, sig) // it may have ended by itself
+	}
+	return len(found)
 }
 
 // Freeze stops a unit's main process in the middle of whatever it does: it

@@ -234,6 +234,59 @@ func TestListen(t *testing.T) {
 	mustExec(t, ctx, h, "curl", "-sS", "--retry", "5", "--retry-connrefused", "http://10.77.0.2")
 }
 
+// A slow link is slow, loses packets, and still carries everything.
+func TestSlowLink(t *testing.T) {
+	l := newLab(t)
+	ctx := within(t, time.Minute)
+	aws, err := l.AddNet("aws", netip.MustParseAddr("10.77.0.2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := strings.Repeat("x", 1<<20)
+	ln, err := l.Listen(aws, "10.77.0.2:2380")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) })}
+	go srv.Serve(ln)
+	t.Cleanup(func() { srv.Close() })
+	h := addHost(t, l, 1)
+	if err := h.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	fastest := func() time.Duration { // of ten, as curl itself measures it
+		t.Helper()
+		least := time.Hour
+		for range 10 {
+			out := mustExec(t, ctx, h, "curl", "-sS", "-w", " %{time_total}s", "http://10.77.0.2:2380")
+			got, took, _ := strings.Cut(out, " ")
+			d, err := time.ParseDuration(took)
+			if got != body || err != nil {
+				t.Fatalf("%d bytes came through, in %q: %v", len(got), took, err)
+			}
+			least = min(least, d)
+		}
+		return least
+	}
+	stop, err := h.SlowLink(2380, 50*time.Millisecond, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slow := fastest(); slow < 100*time.Millisecond {
+		t.Errorf("%s for 50 ms each way", slow)
+	}
+	out, err := run(ctx, "ip", "netns", "exec", h.namespace(), "nft", "list", "chain", "inet", "slow", "lose")
+	if err != nil || !strings.Contains(string(out), "counter packets") || strings.Count(string(out), "counter packets 0 ") == 2 {
+		t.Errorf("nothing was lost: %v\n%s", err, out)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if fast := fastest(); fast >= 100*time.Millisecond {
+		t.Errorf("%s afterwards", fast)
+	}
+}
+
 // Three hosts with plain etcd, no agent, in the unit that we ship with all of its
 // sandbox: what the hosts give, etcd can use.
 func TestEtcd(t *testing.T) {

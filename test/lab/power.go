@@ -123,6 +123,7 @@ func (h *Host) PowerOff() {
 	if !on {
 		return
 	}
+	_ = h.ThawDisk() // whoever waits for it could not be killed
 	_ = h.LinkDown() // best effort: fails only when the namespace is gone
 	// nspawn sees its leader die, tidies up after itself and ends. A process in an
 	// uninterruptible wait may keep it. Before there is a leader, nspawn is all.

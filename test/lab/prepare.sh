@@ -20,7 +20,8 @@ key="1 $suite $include ${QUORUMD_LAB_MIRROR:-}"
 
 # command:package, for every program that the lab starts.
 needs="systemd-nspawn:systemd-container debootstrap:debootstrap dbus-daemon:dbus
-       ip:iproute2 nft:nftables nsenter:util-linux unshare:util-linux flock:util-linux"
+       ip:iproute2 nft:nftables nsenter:util-linux unshare:util-linux flock:util-linux
+       mkfs.ext4:e2fsprogs"
 
 say() { echo "lab: $*" >&2; }
 

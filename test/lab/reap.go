@@ -131,6 +131,7 @@ func destroy(id string) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	thawDisks(string(dir)) // first: who waits for one cannot be killed
 	err = errors.Join(
 		killHosts(ctx, id),
 		removeNamespaces(ctx, id),
@@ -267,18 +268,23 @@ func removeMounts(ctx context.Context, dir string) (err error) {
 	if dir == "" {
 		return nil
 	}
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return err
-	}
-	lines := strings.Split(string(mounts), "\n")
-	for _, line := range slices.Backward(lines) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
-			_, e := run(ctx, "umount", "--lazy", f[1])
-			err = errors.Join(err, e)
-		}
+	mounts, err := mountsUnder(dir)
+	for _, path := range slices.Backward(mounts) {
+		_, e := run(ctx, "umount", "--lazy", path)
+		err = errors.Join(err, e)
 	}
 	return err
+}
+
+// mountsUnder lists what is mounted under a directory, first first.
+func mountsUnder(dir string) (paths []string, err error) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir+"/") {
+			paths = append(paths, f[1])
+		}
+	}
+	return paths, err
 }
 
 func glob(pattern string) []string {

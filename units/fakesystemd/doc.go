@@ -14,6 +14,8 @@
 //     until the process says READY=1; a stop or restart takes the job's place;
 //   - a start whose ConditionPathExists= does not hold is a job that is "done",
 //     the unit stays inactive, and only ConditionResult tells;
+//   - so is one whose ExecCondition= ends with a code of 1 to 254, with the result
+//     "exec-condition"; it is not restarted;
 //   - drop-ins count from the next Reload (daemon-reload) on, not before;
 //   - signals are sent only after some client called Subscribe, and only those
 //     that match a rule of the receiver; a call's sender is checked by uid;

@@ -16,6 +16,7 @@ import (
 type settings struct {
 	env        []string // "K=V", later ones win
 	conditions []condition
+	check      []string // ExecCondition=, of which there may be one
 	files      []string // the drop-ins read, in order
 }
 
@@ -94,6 +95,8 @@ func (s *settings) set(key, value string, spec specifiers) error {
 	switch key {
 	case "Service.Environment":
 		return s.addEnv(value, spec)
+	case "Service.ExecCondition":
+		return s.setCheck(value, spec)
 	case "Unit.ConditionPathExists":
 		if value == "" {
 			s.conditions = nil
@@ -113,6 +116,26 @@ func (s *settings) set(key, value string, spec specifiers) error {
 		return nil // no effect on what this package does
 	}
 	return fmt.Errorf("unknown setting %s", key)
+}
+
+// setCheck takes a command as systemd does; "+" asks for root's rights, and there
+// is only one user here.
+func (s *settings) setCheck(value string, spec specifiers) (err error) {
+	if s.check != nil && value != "" {
+		return errors.New("more than one ExecCondition=")
+	}
+	if s.check, err = splitWords(strings.TrimPrefix(value, "+")); err != nil {
+		return err
+	}
+	for i := range s.check {
+		if s.check[i], err = expand(s.check[i], spec); err != nil {
+			return err
+		}
+	}
+	if len(s.check) > 0 && !filepath.IsAbs(s.check[0]) {
+		return fmt.Errorf("ExecCondition= on a relative path %q", s.check[0])
+	}
+	return nil
 }
 
 func (s *settings) addEnv(value string, spec specifiers) error {

@@ -359,8 +359,34 @@ func unitProperties(spec Unit, set settings, st units.UnitState) map[string]map[
 			"MainPID": v(uint32(st.MainPID)), "NRestarts": v(uint32(st.NRestarts)),
 			"ExecMainStatus": v(int32(st.ExecMainStatus)),
 			"Environment":    v(append([]string{}, set.env...)),
+			"ExecStart":      v(execStart(spec)),
+			// EnvironmentFile= is not among the settings that drop-ins may have here.
+			"EnvironmentFiles": v([]environmentFile{}),
 		},
 	}
+}
+
+// execCommand and environmentFile are systemd's a(sasbttttuii) and a(sb).
+type execCommand struct {
+	Path                                 string
+	Argv                                 []string
+	IgnoreFailure                        bool
+	Start, StartMono, ExitTime, ExitMono uint64
+	PID                                  uint32
+	Code, Status                         int32
+}
+
+type environmentFile struct {
+	Path   string
+	Ignore bool
+}
+
+// execStart is the command without its times and end, which the other properties tell.
+func execStart(spec Unit) []execCommand {
+	if len(spec.ExecStart) == 0 {
+		return []execCommand{}
+	}
+	return []execCommand{{Path: spec.ExecStart[0], Argv: append([]string{}, spec.ExecStart...)}}
 }
 
 // propertiesChanged tells of a unit's new state. Like systemd it sends one signal

@@ -42,11 +42,7 @@ const outputGrace = 500 * time.Millisecond
 // spawn starts the unit's program.
 func (u *unit) spawn(dropInEnv []string) (*process, error) {
 	p := &process{invocation: randomHex(), closing: make(chan struct{})}
-	// systemd passes none of its own environment on. Duplicates: exec.Cmd
-	// keeps the last.
-	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"LANG=C.UTF-8", "DBUS_SYSTEM_BUS_ADDRESS=" + u.host.Address(), "INVOCATION_ID=" + p.invocation}
-	env = append(append(env, u.spec.Env...), dropInEnv...)
+	env := append(u.environment(dropInEnv), "INVOCATION_ID="+p.invocation)
 	if u.spec.NotifyReady {
 		path := filepath.Join(u.host.dir, "n"+strconv.Itoa(int(u.host.sockets.Add(1))))
 		if err := p.listen(path); err != nil {
@@ -72,6 +68,14 @@ func (u *unit) spawn(dropInEnv []string) (*process, error) {
 	// ends; readers is awaited only after that.
 	p.readers.Go(func() { u.exits <- waitFor(cmd) })
 	return p, nil
+}
+
+// environment of the unit's processes: systemd passes none of its own on.
+// Duplicates: exec.Cmd keeps the last.
+func (u *unit) environment(dropIns []string) []string {
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"LANG=C.UTF-8", "DBUS_SYSTEM_BUS_ADDRESS=" + u.host.Address()}
+	return append(append(env, u.spec.Env...), dropIns...)
 }
 
 func waitFor(cmd *exec.Cmd) exit {

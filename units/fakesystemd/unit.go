@@ -2,6 +2,7 @@ package fakesystemd
 
 import (
 	"context"
+	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
@@ -186,6 +187,9 @@ func (u *unit) begin(n int) {
 			return
 		}
 	}
+	if len(set.check) > 0 && !u.checked(set) {
+		return
+	}
 	p, err := u.spawn(set.env)
 	if err != nil {
 		u.host.log.Error("unit could not be started", "unit", u.spec.Name, "err", err)
@@ -210,6 +214,29 @@ func (u *unit) begin(n int) {
 		started(s)
 		s.ActiveState, s.SubState = units.ActiveStateActive, "running"
 	})
+}
+
+// checked runs the unit's ExecCondition= and reports whether the start goes on. Any
+// exit code but 0 and 255 skips it, which is no failure.
+func (u *unit) checked(set settings) bool {
+	cmd := exec.CommandContext(u.host.off, set.check[0], set.check[1:]...)
+	cmd.Env, cmd.Dir = u.environment(set.env), u.spec.WorkingDir
+	cmd.Stdout, cmd.Stderr = u.spec.Stdout, u.spec.Stdout
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err := cmd.Run()
+	if err == nil {
+		return true
+	}
+	u.host.log.Info("unit is not started", "unit", u.spec.Name, "condition", err)
+	if code := cmd.ProcessState.ExitCode(); code < 1 || code > 254 { // nil: -1
+		u.ended(exit{code: max(code, 0)}, "exit-code")
+		return false
+	}
+	u.finish("done", func(s *units.UnitState) {
+		s.ConditionResult, s.Result = true, "exec-condition"
+		idle(s)
+	})
+	return false
 }
 
 // idle is the state of a unit that does not run and will not by itself. A failed

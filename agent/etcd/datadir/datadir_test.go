@@ -243,7 +243,47 @@ func TestArchiveMountPoint(t *testing.T) {
 	}
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "etcd")
-	must(t, os.Mkdir(dir, 0o700))
+	mounted(t, dir, "size=1m", func() {
+		if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
+			t.Error(err)
+			return
+		}
+		fill(t, dir, "one")
+		checkInside(t, dir)
+	})
+	if _, err := os.Stat(dir + ".archive"); err == nil {
+		t.Error("an empty archive was left beside the mount point")
+	}
+}
+
+// A file system that is too small for etcd's log is told by the name of the data directory,
+// also before etcd has made it.
+func TestNoRoom(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	t.Parallel()
+	const words = " has less than 128 MB left, which etcd needs to start"
+	disk := filepath.Join(t.TempDir(), "disk")
+	for size, full := range map[string]bool{"size=120m": true, "size=140m": false} {
+		mounted(t, disk, size, func() {
+			for _, dir := range []string{disk, filepath.Join(disk, "lib", "etcd")} {
+				want := ""
+				if full {
+					want = dir + words
+				}
+				if got := datadir.NoRoom(dir); got != want {
+					t.Errorf("%s with %s: %q, want %q", dir, size, got, want)
+				}
+			}
+		})
+	}
+}
+
+// mounted does something while only its own thread sees a new file system at a directory.
+func mounted(t *testing.T, dir, size string, do func()) {
+	t.Helper()
+	must(t, os.MkdirAll(dir, 0o700))
 	done := make(chan error, 1)
 	go func() {
 		// The thread ends with this goroutine, and the namespace with it.
@@ -255,20 +295,14 @@ func TestArchiveMountPoint(t *testing.T) {
 			err = syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "")
 		}
 		if err == nil {
-			err = syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m")
+			err = syscall.Mount("tmpfs", dir, "tmpfs", 0, size)
 		}
 		if err == nil {
-			if err = os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err == nil {
-				fill(t, dir, "one")
-				checkInside(t, dir)
-			}
+			do()
 		}
 	}()
 	if err := <-done; err != nil {
 		t.Skip("cannot mount: ", err)
-	}
-	if _, err := os.Stat(dir + ".archive"); err == nil {
-		t.Error("an empty archive was left beside the mount point")
 	}
 }
 

@@ -1,0 +1,157 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/quorumd/quorumd/agent/policy"
+)
+
+// The invariants of reboots.
+const (
+	// RebootUnderLock: a machine is rebooted by its agent or its FleetLock client only
+	// while its hold is acting, in this boot, from the order until it is down.
+	RebootUnderLock Invariant = "RebootUnderLock"
+	// RebootKeepsQuorum: and only while the others are a healthy majority.
+	RebootKeepsQuorum Invariant = "RebootKeepsQuorum"
+	// OneRebooted: and never while another is not back from its own reboot.
+	OneRebooted Invariant = "OneRebooted"
+	// HoldKept: the hold of a reboot ends only with another boot id and a healthy
+	// member, when the reboot certainly does not come, by an operator, or for an
+	// instance that is gone.
+	HoldKept Invariant = "HoldKept"
+)
+
+// GoesDown: a machine was told to reboot (In), and then goes down for it, in an
+// orderly way: not by a fault.
+type GoesDown struct {
+	Instance policy.InstanceID
+	Boot     string
+	In       bool
+}
+
+// Granted: a FleetLock client was told that it may reboot its machine.
+type Granted struct {
+	Instance policy.InstanceID
+	Boot     string
+}
+
+// Booted: a machine is up with a new boot id.
+type Booted struct {
+	Instance policy.InstanceID
+	Boot     string
+}
+
+func (GoesDown) event() {}
+func (Granted) event()  {}
+func (Booted) event()   {}
+
+// rebootSeen is what the checker knows of an instance's reboots.
+type rebootSeen struct {
+	boot  string
+	going bool // in this boot: told to reboot, or granted, and not down
+	// away: it went down in order, and its member is not up again.
+	away bool
+	// freed: an operator ended its hold, and with it what the hold promised.
+	freed string // in this boot
+}
+
+// goesDown checks an orderly reboot.
+func (c *Checker) goesDown(at time.Duration, e GoesDown) {
+	r := &c.instance(e.Instance).reboot
+	r.going = e.In
+	var in *clusterSeen
+	for _, s := range c.clusters {
+		for _, m := range s.Members {
+			if m.Instance == e.Instance && !c.forgotten[s.ID] {
+				in = s
+			}
+		}
+	}
+	if in == nil {
+		// Told to go meanwhile, and out: nothing rests on it any more.
+		r.away = false
+		return
+	}
+	if !e.In {
+		defer func() { r.away = true }()
+	}
+	if r.freed == e.Boot {
+		return
+	}
+	held := false
+	for _, h := range in.Holders {
+		held = held || h.Instance == e.Instance && h.Phase == policy.Acting && h.Boot == e.Boot
+	}
+	if !held {
+		c.fail(at, RebootUnderLock, "%s reboots (%s) without an acting hold: %+v", e.Instance, e.Boot, in.Holders)
+	}
+	if e.In {
+		return
+	}
+	for _, m := range in.Members {
+		o := c.instance(m.Instance)
+		if m.Instance != e.Instance && o.reboot.away && !o.Gone && o.reboot.freed == "" {
+			c.fail(at, OneRebooted, "%s reboots while %s is not back", e.Instance, m.Instance)
+		}
+	}
+}
+
+// decided checks a reboot's quorum at its decision: what breaks by itself after
+// the agent looked is not the agent's doing.
+func (c *Checker) decided(at, began time.Duration, id policy.InstanceID) {
+	for _, s := range c.clusters {
+		total, rest, in := 0, 0, false
+		for _, m := range s.Members {
+			if m.Learner {
+				continue
+			}
+			total++
+			if m.Instance == id {
+				in = true
+				continue
+			}
+			if down, isDown := s.down[m.ID]; !isDown || down > began-c.cfg.ActWithin {
+				rest++
+			}
+		}
+		if !in || c.forgotten[s.ID] {
+			continue
+		}
+		if need := min(policy.Quorum(total), total-1); rest < need || total <= 2 && !c.cfg.Reboot.SmallClusters {
+			c.fail(at, RebootKeepsQuorum, "%s may reboot: %d of the other %d voters are healthy", id, rest, total-1)
+		}
+	}
+}
+
+// released checks the end of a hold.
+func (c *Checker) released(at time.Duration, e Applied, a policy.ReleaseHold) {
+	for _, s := range c.clusters {
+		for _, h := range s.Holders {
+			if h.Revision != a.Revision || h.Phase != policy.Acting || h.Reason != policy.HoldRebooting && h.Reason != policy.HoldFleetLock {
+				continue
+			}
+			i := c.instance(h.Instance)
+			switch {
+			case e.Reason == policy.ReleaseAsked:
+				i.reboot.freed = i.reboot.boot
+				continue
+			case i.Gone:
+				continue
+			case h.Instance != e.Instance:
+				c.fail(at, HoldKept, "%s evicted the hold of %s, which is not gone (%s)", e.Instance, h.Instance, e.Reason)
+				continue
+			case h.Boot == i.reboot.boot && i.reboot.going && h.Reason == policy.HoldRebooting:
+				c.fail(at, HoldKept, "%s gave its hold back while its reboot is under way (%s)", e.Instance, e.Reason)
+				continue
+			}
+			for _, m := range s.Members {
+				if m.Instance != h.Instance {
+					continue
+				}
+				if down, isDown := s.down[m.ID]; isDown && down <= e.Began-c.cfg.ActWithin && !(h.Boot == i.reboot.boot && h.Reason == policy.HoldRebooting) {
+					c.fail(at, HoldKept, "%s gave its hold back, but its member is down (%s)", e.Instance, e.Reason)
+				}
+			}
+		}
+	}
+}

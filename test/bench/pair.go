@@ -1,0 +1,129 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/quorumd/quorumd/agent/fleetlock"
+	"github.com/quorumd/quorumd/agent/policy"
+	"github.com/quorumd/quorumd/test/hosts"
+)
+
+// pairs is how often FleetLock's pair is asked, by turns with the bare calls.
+const pairs = 300
+
+// measurePair has one FleetLock client ask for the lock and give it back, over HTTP,
+// and beside it puts and deletes a key: the least that a lock in etcd takes. Behind
+// the handler are the lock's own two transactions, straight into acting and back; an
+// agent's loop, which looks at the cluster before it grants, is not.
+func (b *bench) measurePair(ctx context.Context, c *bare) error {
+	cluster, err := clusterOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	n, err := newNode(c, 1, cluster, &calls{})
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	server := httptest.NewServer(fleetlock.Handler(direct{n}))
+	defer server.Close()
+	pair, bare, err := asPairs(ctx, server.URL+"/", c.urls()[0])
+	if err != nil {
+		return err
+	}
+	b.add("lock", "FleetLock's pair: the handler on the lock, without the agent's loop", "ms", pair)
+	b.add("lock", "put and delete through the same etcd, bare", "ms", bare)
+	b.add("lock", "that pair over put and delete, medians", "x", []float64{quantile(pair, 0.5) / quantile(bare, 0.5)}).atMost(1.7)
+	return nil
+}
+
+// measureAgentPair asks an agent of three the same, which looks at the lock, the members and
+// the group before it grants.
+func (b *bench) measureAgentPair(ctx context.Context) (err error) {
+	f, err := b.launch(ctx, 3)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h := f.Hosts()[0]
+	pair, bare, err := asPairs(ctx, h.FleetLockURL(), h.ClientURL())
+	if err != nil {
+		return err
+	}
+	b.add("lock", "FleetLock's pair, through an agent of three", "ms", pair)
+	b.add("lock", "put and delete through the same member, bare", "ms", bare)
+	b.add("lock", "FleetLock's pair through an agent over put and delete, medians", "x",
+		[]float64{quantile(pair, 0.5) / quantile(bare, 0.5)}).atMost(1.7)
+	return nil
+}
+
+// asPairs gives the times of pairs asked below an URL, and of a bare put and delete through a
+// member, by turns.
+func asPairs(ctx context.Context, url, member string) (pair, bare []float64, err error) {
+	ask := func(path string) error {
+		body := strings.NewReader(`{"client_params":{"id":"978a225b3d7b40e9acd7ce9b62f68444","group":"workers"}}`)
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, body)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("fleet-lock-protocol", "true")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			why, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // what came says enough
+			return fmt.Errorf("%s: %s %s", path, resp.Status, why)
+		}
+		return nil
+	}
+	client, err := hosts.Client(member)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer client.Close()
+	for range pairs {
+		began := time.Now()
+		if err := ask("v1/pre-reboot"); err != nil {
+			return nil, nil, err
+		}
+		if err := ask("v1/steady-state"); err != nil {
+			return nil, nil, err
+		}
+		asked := time.Now()
+		if _, err := client.Put(ctx, "bench/bare", "x"); err != nil {
+			return nil, nil, err
+		}
+		if _, err := client.Delete(ctx, "bench/bare"); err != nil {
+			return nil, nil, err
+		}
+		pair = append(pair, asked.Sub(began).Seconds()*1000)
+		bare = append(bare, time.Since(asked).Seconds()*1000)
+	}
+	return pair, bare, nil
+}
+
+// direct answers FleetLock's questions by the lock alone.
+type direct struct{ *node }
+
+func (d direct) PreReboot(ctx context.Context, c fleetlock.Client) (fleetlock.Outcome, error) {
+	err := d.TakeSlot(ctx, policy.Take{
+		Reason: policy.HoldFleetLock, Phase: policy.Acting, Cluster: d.cluster, Client: c.ID, Turn: d.Seen().Turn,
+	})
+	return fleetlock.Outcome{OK: err == nil}, err
+}
+
+func (d direct) SteadyState(ctx context.Context, _ fleetlock.Client) (fleetlock.Outcome, error) {
+	err := d.ReleaseHold(ctx, 0, d.own())
+	return fleetlock.Outcome{OK: err == nil}, err
+}
