@@ -285,13 +285,18 @@ func (w *world) holds() []policy.Hold {
 }
 
 // operatorReleases: an operator who thinks that a hold is stuck has it given back,
-// through the agent of any node.
+// through the agent of any node. People read what they are shown before they say yes.
 func (w *world) operatorReleases(m *machine) {
 	for _, h := range w.holds() {
-		if m.agent != nil && h.Reason != policy.HoldLeaving {
-			m.agent.submit(policy.Request{Kind: policy.LockRelease, Instance: h.Instance, Revision: h.Revision}, time.Minute, nil)
-			return
+		if h.Reason == policy.HoldLeaving {
+			continue
 		}
+		w.after(w.between(0, 2*time.Minute), func() {
+			if m.agent != nil {
+				m.agent.submit(policy.Request{Kind: policy.LockRelease, Instance: h.Instance, Revision: h.Revision}, time.Minute, nil)
+			}
+		})
+		return
 	}
 }
 
