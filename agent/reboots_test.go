@@ -173,7 +173,7 @@ func TestFleetLock(t *testing.T) {
 				t.Errorf("took %s", took)
 			}
 		}
-		want := []string{"take-slot", "release-hold", "take-slot", "release-hold", "take-slot", "release-hold"}
+		want := []string{"move-leader", "take-slot", "release-hold", "take-slot", "release-hold", "take-slot", "release-hold"}
 		if d := cmp.Diff(want, s.actions()); d != "" {
 			t.Errorf("did (-want +got):\n%s", d)
 		}

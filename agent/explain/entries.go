@@ -148,6 +148,7 @@ var entries = []Entry{
 	{"MemberLeaving", Booting, "Another member's instance is told to go: it goes first.", ""},
 	{"VotersMissing", Booting, "There are fewer voters than the group wants: no member is rebooted until they are complete.", "Only if it stays: why does the missing node not join?"},
 	{"VotersUnhealthy", Booting, "Another voter does not serve; the detail names it.", "Repair that member. Reboots go on by themselves."},
+	{"LeaderUnsettled", Booting, "The other voters do not follow a leader of their own yet, so that it is not sure that they go on while this node is away; the detail names those that do not.", "Only if it stays: do those members reach each other's peer port?"},
 	{"SmallCluster", Booting, "One or two voters: a reboot would take the cluster away for its time.", "Set `reboot.small_clusters: true` if that is meant."},
 	{"RunBefore", Booting, "The lock is held; the scripts of `pre-reboot.d` run.", ""},
 	{"ScriptFailed", Booting, "A script failed; the detail names it. Before a reboot: the lock is given back, next attempt in 10 minutes. After one: the slot is kept, so that no other node follows.", "Look at the script's output in the journal. After a reboot: correct it (it runs again every 10 minutes), or `quorumd lock release`."},

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -59,6 +60,42 @@ func (p *pass) hindered(maxAge time.Duration) Verdict {
 		return no(HealthUnknown, "the last probe of %s is too old to act on", m.ID)
 	}
 	return Verdict{}
+}
+
+// carried tells whether the others go on without this node's member, by facts of a
+// moment ago: they follow a leader of their own, a quorum of all voters, or where there
+// are only one or two, all others. No Reason: they do.
+//
+// That all of them serve does not prove it. Where two of them do not reach each other,
+// each serves through this node's member as long as that leads, and neither when it is
+// away. A read that was answered under another leader has gone to that leader.
+func (p *pass) carried() Verdict {
+	if p.cfg.Role == RoleWorker {
+		return Verdict{}
+	}
+	if to, ok := p.successor(p.own); ok {
+		return Verdict{Reason: HandOver, Detail: "to " + to.String(), Action: MoveLeader{To: to}}
+	}
+	n := len(p.list.Voters())
+	need := min(Quorum(n), n-1)
+	if need <= 0 {
+		return Verdict{}
+	}
+	follow := map[MemberID]int{}
+	var not []string
+	for _, m := range p.list.Members {
+		h := p.v.Health[m.ID].Value
+		switch {
+		case m.Learner || m.ID == p.own:
+		case p.healthy(m, p.cfg.ActWithin) && h.Leader != 0 && h.Leader != p.own:
+			if follow[h.Leader]++; follow[h.Leader] >= need {
+				return Verdict{}
+			}
+		default:
+			not = append(not, fmt.Sprintf("%s (%s)", m.ID, p.list.Instance(m)))
+		}
+	}
+	return Verdict{Reason: LeaderUnsettled, Detail: strings.Join(not, ", "), Duties: []Duty{WatchClosely{}}}
 }
 
 // sinceClear tells whether the members were looked at since nobody else could

@@ -143,6 +143,7 @@ const (
 	MemberLeaving   Reason = "MemberLeaving"   // another member's instance is told to go
 	VotersMissing   Reason = "VotersMissing"   // fewer voters than the group wants
 	VotersUnhealthy Reason = "VotersUnhealthy" // another voter does not serve
+	LeaderUnsettled Reason = "LeaderUnsettled" // the others do not follow a leader of their own yet
 	SmallCluster    Reason = "SmallCluster"    // one or two voters, and reboot.small_clusters is off
 	RunBefore       Reason = "RunBefore"       // the lock is held: the scripts before the reboot run
 	ScriptFailed    Reason = "ScriptFailed"    // a script failed: before a reboot it is put off, after one the slot is kept

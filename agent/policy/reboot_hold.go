@@ -48,7 +48,9 @@ func giveBack(h Hold, why Verdict) Verdict {
 }
 
 // patient reports whether a hindrance only waits for a newer observation.
-func patient(v Verdict) bool { return v.Reason == HealthUnknown || v.Reason == LoginUnknown }
+func patient(v Verdict) bool {
+	return v.Reason == HealthUnknown || v.Reason == LoginUnknown || v.Reason == LeaderUnsettled
+}
 
 // keep holds a granted slot for a client or an operator until they ask again.
 func (p *pass) keep(h Hold) Verdict {
@@ -61,13 +63,14 @@ func (p *pass) keep(h Hold) Verdict {
 		return Verdict{Reason: PlaceLapsed, Detail: "nobody asked for it for " + grantKept.String(), Action: h.release()}
 	}
 	if l := p.v.Lock.Value.Leaving; len(l) > 0 {
-		return giveBack(h, Verdict{Reason: AwaitLock, Detail: string(l[0].Instance) + " is leaving"})
+		return giveBack(h, Verdict{Reason: AwaitLock, Detail: string(l[0].Instance) + " is leaving", Recheck: until})
 	}
 	ver := p.hindered(p.cfg.StaleAfter)
 	if ver.Reason == "" && h.Reason == HoldFleetLock {
 		ver = p.window(wish{})
 	}
 	if ver.Reason != "" && !patient(ver) {
+		ver.Recheck = earlier(ver.Recheck, until)
 		return giveBack(h, ver)
 	}
 	return Verdict{Reason: PlaceKept, Detail: "for " + who(h.Reason, h.Client), Recheck: until, Duties: []Duty{WatchGroup{Every: rebootWatch}}}
@@ -115,8 +118,8 @@ func (p *pass) prepare(h Hold) Verdict {
 	if note, ok := p.note(w); ok {
 		return step(NoteReboot, w.why, note)
 	}
-	if to, ok := p.successor(p.own); ok && p.v.Receipts[MoveLeader{}.Key()].Failures < 3 {
-		return step(HandOver, "to "+to.String(), MoveLeader{To: to})
+	if ver := p.carried(); ver.Reason != "" {
+		return step(ver.Reason, ver.Detail, ver.Action)
 	}
 	return step(BeginReboot, w.why, MarkActing{Revision: h.Revision})
 }
@@ -167,7 +170,11 @@ func (p *pass) restart(h Hold) Verdict {
 	}
 	w, ver := p.wishes()
 	if w.exists() {
-		if ver = p.goNow(w); ver.Reason == "" && p.unfenced(h) {
+		if ver = p.goNow(w); ver.Action != nil {
+			ver.Duties = append(ver.Duties, duties...)
+			return ver // leadership has come back: away with it again
+		}
+		if ver.Reason == "" && p.unfenced(h) {
 			return Verdict{Reason: BeginReboot, Detail: "again: " + w.why, Action: MarkActing{Revision: h.Revision}, Duties: duties}
 		}
 		// What came up while the reboot did not happen is served by it, too. The hold is
@@ -203,7 +210,10 @@ func (p *pass) goNow(w wish) Verdict {
 	if ver := p.login(); ver.Reason != "" {
 		return ver
 	}
-	return p.hindered(p.cfg.ActWithin)
+	if ver := p.hindered(p.cfg.ActWithin); ver.Reason != "" {
+		return ver
+	}
+	return p.carried()
 }
 
 // back ends the hold of a reboot that happened: another boot id, and this node is

@@ -136,6 +136,10 @@ func (p *pass) grant(r Request, a *Ask) Verdict {
 		p.next.Ask = nil
 		return accept(r, "the lock is held since "+h.Since.UTC().Format("2006-01-02 15:04:05"))
 	case held && h.Boot == p.v.Self.Boot:
+		if ver := p.carried(); ver.Reason != "" {
+			ver.Duties = append(ver.Duties, duties...)
+			return ver
+		}
 		return Verdict{Reason: GrantLock, Detail: who(a.Reason, a.Client), Duties: duties,
 			Action: MarkActing{Revision: h.Revision, Answers: r.ID}}
 	case !held:
@@ -144,6 +148,10 @@ func (p *pass) grant(r Request, a *Ask) Verdict {
 		}
 		if !p.sinceClear() {
 			return Verdict{Reason: HealthUnknown, Detail: "the members are looked at since the lock was free", Duties: duties}
+		}
+		if ver := p.carried(); ver.Reason != "" {
+			ver.Duties = append(ver.Duties, duties...)
+			return ver
 		}
 	}
 	return Verdict{Reason: GrantLock, Detail: who(a.Reason, a.Client), Duties: duties, Action: TakeSlot{Take: t, Answers: r.ID}}

@@ -7,9 +7,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// updated is steady for a node that an update wants rebooted.
+// updated is steady, led by another, for a node that an update wants rebooted.
 func updated() View {
 	v := steady()
+	lead(&v, 2)
 	v.Lock.Value.Turn = 3
 	v.Login = Observed(Login{}, t0)
 	v.Wants = map[WantSource]Fact[Want]{WantUpdateEngine: Observed(Want{Wanted: true, Why: "2.0"}, t0)}
@@ -25,10 +26,6 @@ func ready(v *View) {
 	v.Lock.Value.Holders = rebooting(Granted, "b")
 	v.Receipts[ScriptsKey(ScriptsBefore)] = Receipt{Ended: t0, Succeeded: t0, Detail: "7"}
 	v.Record.Rebooted = &Rebooted{Boot: "b", For: []string{"update-engine"}}
-	for id, h := range v.Health {
-		h.Value.Leader = 2
-		v.Health[id] = h
-	}
 }
 
 func TestRebootVerdicts(t *testing.T) {
@@ -74,16 +71,39 @@ func TestRebootVerdicts(t *testing.T) {
 		"a script failed of late": {nil, func(v *View) {
 			v.Receipts[ScriptsKey(ScriptsBefore)] = Receipt{Ended: t0.Add(-time.Minute), Failures: 1}
 		}, ScriptFailed, nil},
-		"granted: scripts":         {nil, func(v *View) { v.Lock.Value.Holders = rebooting(Granted, "b") }, RunBefore, nil},
-		"granted: a note":          {nil, func(v *View) { ready(v); v.Record.Rebooted = nil }, NoteReboot, WriteRecord{Why: "NoteReboot", Record: noted}},
-		"granted: leadership away": {nil, func(v *View) { ready(v); lead(v, 1) }, HandOver, MoveLeader{To: 2}},
-		"granted: ready":           {nil, ready, BeginReboot, MarkActing{Revision: 7}},
-		"granted: somebody leaves": {nil, func(v *View) { ready(v); v.Lock.Value.Leaving = []Waiter{{Instance: "i-2"}} }, GiveBackLock, giveBack},
-		"granted: a voter fails":   {nil, func(v *View) { ready(v); v.Health[3] = Fact[Health]{Err: "refused"} }, GiveBackLock, giveBack},
-		"granted: the window ends": {func(c *Config) { c.Reboot.Windows = night }, ready, GiveBackLock, giveBack},
-		"granted: nobody wants it": {nil, func(v *View) { ready(v); v.Wants = nil }, GiveBackLock, giveBack},
-		"granted in another boot":  {nil, func(v *View) { v.Lock.Value.Holders = rebooting(Granted, "a") }, GiveBackLock, giveBack},
-		"acting: reboot":           {nil, func(v *View) { ready(v); v.Lock.Value.Holders = rebooting(Acting, "b") }, RebootNow, Reboot{Why: "update-engine: 2.0"}},
+		"granted: scripts":               {nil, func(v *View) { v.Lock.Value.Holders = rebooting(Granted, "b") }, RunBefore, nil},
+		"granted: a note":                {nil, func(v *View) { ready(v); v.Record.Rebooted = nil }, NoteReboot, WriteRecord{Why: "NoteReboot", Record: noted}},
+		"granted: leadership away":       {nil, func(v *View) { ready(v); lead(v, 1) }, HandOver, MoveLeader{To: 2}},
+		"granted: no successor is known": {nil, func(v *View) { ready(v); lead(v, 1); delete(v.Health, 2); delete(v.Health, 3) }, HealthUnknown, nil},
+		"granted: one follows it yet": {nil, func(v *View) {
+			ready(v)
+			h := v.Health[3]
+			h.Value.Leader = 1
+			v.Health[3] = h
+		}, LeaderUnsettled, nil},
+		"granted: two leaders": {nil, func(v *View) {
+			ready(v)
+			h := v.Health[3]
+			h.Value.Leader = 3
+			v.Health[3] = h
+		}, LeaderUnsettled, nil},
+		"granted: no leader":          {nil, func(v *View) { ready(v); lead(v, 0) }, LeaderUnsettled, nil},
+		"granted: ready":              {nil, ready, BeginReboot, MarkActing{Revision: 7}},
+		"granted: somebody leaves":    {nil, func(v *View) { ready(v); v.Lock.Value.Leaving = []Waiter{{Instance: "i-2"}} }, GiveBackLock, giveBack},
+		"granted: a voter fails":      {nil, func(v *View) { ready(v); v.Health[3] = Fact[Health]{Err: "refused"} }, GiveBackLock, giveBack},
+		"granted: the window ends":    {func(c *Config) { c.Reboot.Windows = night }, ready, GiveBackLock, giveBack},
+		"granted: nobody wants it":    {nil, func(v *View) { ready(v); v.Wants = nil }, GiveBackLock, giveBack},
+		"granted in another boot":     {nil, func(v *View) { v.Lock.Value.Holders = rebooting(Granted, "a") }, GiveBackLock, giveBack},
+		"acting: reboot":              {nil, func(v *View) { ready(v); v.Lock.Value.Holders = rebooting(Acting, "b") }, RebootNow, Reboot{Why: "update-engine: 2.0"}},
+		"acting: it leads again":      {nil, func(v *View) { ready(v); lead(v, 1); v.Lock.Value.Holders = rebooting(Acting, "b") }, HandOver, MoveLeader{To: 2}},
+		"acting: no leader now":       {nil, func(v *View) { ready(v); lead(v, 0); v.Lock.Value.Holders = rebooting(Acting, "b") }, LeaderUnsettled, nil},
+		"two voters, the leader":      {func(c *Config) { c.Reboot.SmallClusters = true }, func(v *View) { two(v); ready(v); lead(v, 1) }, HandOver, MoveLeader{To: 2}},
+		"two voters, the other leads": {func(c *Config) { c.Reboot.SmallClusters = true }, func(v *View) { two(v); ready(v) }, BeginReboot, MarkActing{Revision: 7}},
+		"one voter": {func(c *Config) { c.Reboot.SmallClusters = true }, func(v *View) {
+			ready(v)
+			lead(v, 1)
+			v.Members.Value.Members, v.Group.Value.Desired = v.Members.Value.Members[:1], 1
+		}, BeginReboot, MarkActing{Revision: 7}},
 		"acting: no note of what for": {nil, func(v *View) {
 			v.Lock.Value.Holders = rebooting(Acting, "b")
 		}, NoteReboot, WriteRecord{Why: "NoteReboot", Record: noted}},
@@ -96,6 +116,7 @@ func TestRebootVerdicts(t *testing.T) {
 			v.Receipts[WriteRecord{Why: "NoteReboot", Record: noted}.Key()] = Receipt{Ended: t0.Add(-time.Hour), Failures: 3}
 		}, RebootNow, Reboot{Why: "update-engine: 2.0"}},
 		"acting: a late release": {nil, func(v *View) {
+			ready(v)
 			v.Lock.Value.Holders = rebooting(Acting, "b")
 			v.Receipts[giveBack.Key()] = Receipt{Ended: t0.Add(-time.Hour), Failures: 1}
 		}, BeginReboot, MarkActing{Revision: 7}},
@@ -185,6 +206,7 @@ func back(v *View) {
 // members since nobody else could have held it.
 func TestGrantNeedsFactsSinceClear(t *testing.T) {
 	v := steady()
+	lead(&v, 2)
 	v.Lock.Value.Turn = 3
 	v.Requests = []Request{{ID: "1", Kind: PreReboot, Client: "z", Group: "g"}}
 	grant := TakeSlot{Answers: "1", Take: Take{Reason: HoldFleetLock, Phase: Acting, Member: 1, Cluster: 9, Client: "z", Turn: 3}}
@@ -222,6 +244,44 @@ func TestGrantNeedsFactsSinceClear(t *testing.T) {
 	s = step(s, AnswerRequest{ID: "1", OK: true, Answer: "the lock is held since 0001-01-01 00:00:00"})
 	v.Lock.Value.Holders, grant.Take.Turn = nil, 5
 	step(s, grant)
+}
+
+// A client is granted a reboot when its node's member does not lead and the others
+// follow the one that does: what reboots the node then asks nobody again.
+func TestGrantHandsOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		leaders [3]MemberID // whom each member follows
+		held    bool        // the slot is granted to this boot
+		reason  Reason
+		action  Action
+	}{
+		"it leads":            {[3]MemberID{1, 1, 1}, false, HandOver, MoveLeader{To: 2}},
+		"it leads, held":      {[3]MemberID{1, 1, 1}, true, HandOver, MoveLeader{To: 2}},
+		"one follows it yet":  {[3]MemberID{2, 2, 1}, false, LeaderUnsettled, nil},
+		"one has none":        {[3]MemberID{2, 2, 0}, true, LeaderUnsettled, nil},
+		"another leads":       {[3]MemberID{2, 2, 2}, false, GrantLock, TakeSlot{Answers: "1", Take: Take{Reason: HoldFleetLock, Phase: Acting, Member: 1, Cluster: 9, Client: "z", Turn: 3}}},
+		"another leads, held": {[3]MemberID{3, 3, 3}, true, GrantLock, MarkActing{Revision: 7, Answers: "1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := updated()
+			v.Wants = nil
+			v.Requests = []Request{{ID: "1", Kind: PreReboot, Client: "z", Group: "g"}}
+			for i, to := range c.leaders {
+				h := v.Health[MemberID(i+1)]
+				h.Value.Leader = to
+				v.Health[MemberID(i+1)] = h
+			}
+			if c.held {
+				v.Lock.Value.Holders = rebooting(Granted, "b")
+				v.Lock.Value.Holders[0].Reason, v.Lock.Value.Holders[0].Client = HoldFleetLock, "z"
+			}
+			p := look(DefaultConfig(), State{ClearSince: t0.Add(-time.Minute), ClearTurn: 3}, &v)
+			ver := requests(p)
+			if d := cmp.Diff(c.action, ver.Action); ver.Reason != c.reason || d != "" {
+				t.Errorf("says %s (%s), want %s; action (-want +got):\n%s", ver.Reason, ver.Detail, c.reason, d)
+			}
+		})
+	}
 }
 
 // A worker has no member: its own group's lock, and EC2's word on holders that are gone.

@@ -250,7 +250,7 @@ func (a *agent) effectEtcd(act policy.Action, applied func()) error {
 		c.remove(act.Member)
 	case policy.MoveLeader:
 		to := c.find(act.To)
-		if c.leader != a.m.disk.data.member || to == nil || to.learner || c.linkable(to, c.side) == nil {
+		if c.leader != a.m.disk.data.member || to == nil || !c.electable(to, c.side) || !a.m.linked(c.host(act.To)) {
 			return errLeader
 		}
 		c.freeze()

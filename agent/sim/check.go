@@ -86,6 +86,7 @@ type Checker struct {
 	lost      bool                      // its majority, for good
 	broken    []Violation
 	election  electionSeen
+	cuts      map[[2]policy.InstanceID]time.Duration // since when, both ways round
 }
 
 type clusterSeen struct {
@@ -98,6 +99,8 @@ type clusterSeen struct {
 	promoted map[policy.MemberID]time.Duration
 	// held tells since when a hold is there, by revision.
 	held map[int64]time.Duration
+	// leads tells since when its leader leads.
+	leads time.Duration
 	// emptied tells when the database was last not full any more.
 	emptied time.Duration
 	// lower is the version before the last rise, which was at rose.
@@ -122,6 +125,7 @@ func NewChecker(cfg policy.Config) *Checker {
 		instances: make(map[policy.InstanceID]*instanceSeen),
 		forgotten: make(map[policy.ClusterID]bool),
 		running:   make(map[policy.MemberID]policy.InstanceID),
+		cuts:      make(map[[2]policy.InstanceID]time.Duration),
 	}
 }
 
@@ -157,6 +161,12 @@ func (c *Checker) Observe(at time.Duration, e Event) {
 			i.toldAt = at
 		}
 		i.Told, i.Gone = e.Told, i.Gone || e.Gone
+	case Cut:
+		for _, pair := range [][2]policy.InstanceID{{e.A, e.B}, {e.B, e.A}} {
+			if c.cuts[pair] = at; !e.On {
+				delete(c.cuts, pair)
+			}
+		}
 	case GoesDown:
 		c.goesDown(at, e)
 	case Granted:
@@ -241,6 +251,9 @@ func (c *Checker) clusterIs(at time.Duration, e ClusterIs) {
 	}
 	if s.NoSpace && !e.NoSpace {
 		s.emptied = at
+	}
+	if s.Leader != e.Leader {
+		s.leads = at
 	}
 	if s.Version != e.Version {
 		s.lower, s.rose = s.Version, at

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/quorumd/quorumd/agent/policy"
@@ -13,11 +14,13 @@ const (
 	RebootUnderLock Invariant = "RebootUnderLock"
 	// RebootKeepsQuorum: and only while the others are a healthy majority.
 	RebootKeepsQuorum Invariant = "RebootKeepsQuorum"
+	// RebootNotLeading: and only a member that does not lead.
+	RebootNotLeading Invariant = "RebootNotLeading"
 	// OneRebooted: and never while another is not back from its own reboot.
 	OneRebooted Invariant = "OneRebooted"
 	// HoldKept: the hold of a reboot ends only with another boot id and a healthy
 	// member, when the reboot certainly does not come, by an operator, or for an
-	// instance that is gone.
+	// instance or a member that is gone.
 	HoldKept Invariant = "HoldKept"
 )
 
@@ -99,28 +102,55 @@ func (c *Checker) goesDown(at time.Duration, e GoesDown) {
 // decided checks a reboot's quorum at its decision: what breaks by itself after
 // the agent looked is not the agent's doing.
 func (c *Checker) decided(at, began time.Duration, id policy.InstanceID) {
+	looked := began - c.cfg.ActWithin
 	for _, s := range c.clusters {
-		total, rest, in := 0, 0, false
+		total, own := 0, policy.MemberID(0)
+		var rest []policy.InstanceID
 		for _, m := range s.Members {
 			if m.Learner {
 				continue
 			}
 			total++
 			if m.Instance == id {
-				in = true
+				own = m.ID
 				continue
 			}
-			if down, isDown := s.down[m.ID]; !isDown || down > began-c.cfg.ActWithin {
-				rest++
+			if down, isDown := s.down[m.ID]; !isDown || down > looked {
+				rest = append(rest, m.Instance)
 			}
 		}
-		if !in || c.forgotten[s.ID] {
+		if own == 0 || c.forgotten[s.ID] {
 			continue
 		}
-		if need := min(policy.Quorum(total), total-1); rest < need || total <= 2 && !c.cfg.Reboot.SmallClusters {
-			c.fail(at, RebootKeepsQuorum, "%s may reboot: %d of the other %d voters are healthy", id, rest, total-1)
+		need := min(policy.Quorum(total), total-1)
+		if n := c.together(rest, looked); n < need || total <= 2 && !c.cfg.Reboot.SmallClusters {
+			c.fail(at, RebootKeepsQuorum, "%s may reboot: %d of the other %d voters are healthy and hear one of them", id, n, total-1)
+		}
+		if total > 1 && s.Leader == own && s.leads <= looked {
+			c.fail(at, RebootNotLeading, "%s may reboot, and leads", id)
 		}
 	}
+}
+
+// together counts those of the instances that the one hears which hears most, cuts
+// after looked left out.
+func (c *Checker) together(all []policy.InstanceID, looked time.Duration) int {
+	most := 0
+	for _, a := range all {
+		n := 0
+		for _, b := range all {
+			if since, cut := c.cuts[[2]policy.InstanceID{a, b}]; !cut || since > looked {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// has reports whether an instance has a member.
+func (s *clusterSeen) has(id policy.InstanceID) bool {
+	return slices.ContainsFunc(s.Members, func(m MemberIs) bool { return m.Instance == id })
 }
 
 // released checks the end of a hold.
@@ -135,8 +165,8 @@ func (c *Checker) released(at time.Duration, e Applied, a policy.ReleaseHold) {
 			case e.Reason == policy.ReleaseAsked:
 				i.reboot.freed = i.reboot.boot
 				continue
-			case i.Gone:
-				continue
+			case i.Gone, !s.has(h.Instance):
+				continue // nothing rests on it: EC2 has ended it, or its member is out
 			case h.Instance != e.Instance:
 				c.fail(at, HoldKept, "%s evicted the hold of %s, which is not gone (%s)", e.Instance, h.Instance, e.Reason)
 				continue

@@ -206,6 +206,24 @@ func (c *cluster) linkable(m *member, side int) *machine {
 	return nil
 }
 
+// reach counts the voters whose processes a voter's process can talk to, its own
+// included, of those that say yes.
+func (c *cluster) reach(h *machine, yes func(*machine, *member) bool) int {
+	n := 0
+	for _, m := range c.members {
+		if o := c.linkable(m, h.side); !m.learner && o != nil && h.linked(o) && (yes == nil || yes(o, m)) {
+			n++
+		}
+	}
+	return n
+}
+
+// electable reports whether a majority of the voters hears this one.
+func (c *cluster) electable(m *member, side int) bool {
+	h := c.linkable(m, side)
+	return !m.learner && h != nil && c.reach(h, nil) >= policy.Quorum(c.voters())
+}
+
 // settle finds out who has the majority now, and what follows.
 func (c *cluster) settle() {
 	c.unwedged()
@@ -222,11 +240,10 @@ func (c *cluster) settle() {
 			best, side = n, s
 		}
 	}
-	quorum := best >= need && need > 0 && !c.wedged
-	leads := false
-	if lm := c.find(c.leader); quorum && lm != nil && !lm.learner && side == c.side && c.linkable(lm, side) != nil {
-		leads = true
-	}
+	quorum := best >= need && need > 0 && !c.wedged &&
+		slices.ContainsFunc(c.members, func(m *member) bool { return c.electable(m, side) })
+	lm := c.find(c.leader)
+	leads := quorum && lm != nil && side == c.side && c.electable(lm, side)
 	if !leads && c.leader != 0 {
 		c.freeze()
 		c.leader = 0
@@ -244,13 +261,14 @@ func (c *cluster) settle() {
 
 // link notes which processes reach the majority, and since when.
 func (c *cluster) link(quorum bool) {
+	lead := c.host(c.leader)
 	for _, m := range c.w.machines {
 		if !m.etcd.running || m.disk.data.cluster != c.id {
 			continue
 		}
 		id := m.disk.data.member
 		me := c.find(id)
-		on := quorum && m.side == c.side && !m.etcd.paused
+		on := quorum && m.side == c.side && !m.etcd.paused && (lead == nil || m.linked(lead))
 		switch {
 		case me == nil && on && c.gone[id]:
 			m.evicted(c)
@@ -306,23 +324,27 @@ func (m *machine) join(c *cluster, me *member) {
 	c.w.after(c.w.between(50*time.Millisecond, 1500*time.Millisecond), step)
 }
 
-// elect makes the voter with the longest log the leader.
+// elect makes the voter with the longest log the leader, of those that a majority
+// hears and finds no longer log than its own.
 func (c *cluster) elect() {
 	c.electing = false
+	if c.leader != 0 || c.wedged {
+		return
+	}
 	var lead *member
 	var host *machine
-	n := 0
 	for _, m := range c.members {
-		h := c.linkable(m, c.side)
-		if m.learner || h == nil {
+		if !c.electable(m, c.side) {
 			continue
 		}
-		n++
-		if lead == nil || c.applied(h, m) > c.applied(host, lead) {
+		h := c.linkable(m, c.side)
+		own := c.applied(h, m)
+		votes := c.reach(h, func(o *machine, v *member) bool { return c.applied(o, v) <= own })
+		if votes >= policy.Quorum(c.voters()) && (lead == nil || own > c.applied(host, lead)) {
 			lead, host = m, h
 		}
 	}
-	if c.leader != 0 || n < policy.Quorum(c.voters()) || lead == nil || c.wedged {
+	if lead == nil {
 		return
 	}
 	c.w.tell(Elected{Cluster: c.id, Member: lead.id, Index: c.applied(host, lead), Acked: c.index})
@@ -349,8 +371,11 @@ func (c *cluster) report() {
 	c.w.tell(e)
 }
 
-// leaderReachable: the majority serves, on this machine's side.
-func (c *cluster) leaderReachable(m *machine) bool { return c.leader != 0 && m.side == c.side }
+// leaderReachable: there is a leader, and this machine reaches it.
+func (c *cluster) leaderReachable(m *machine) bool {
+	h := c.host(c.leader)
+	return h != nil && m.linked(h)
+}
 
 // serving gives a member that answers linearizable reads to this machine.
 func (c *cluster) serves(h *machine) bool {

@@ -16,7 +16,14 @@ func quietPlan(n int) *plan {
 // story is a world with a cluster of n, on which only what a test does goes wrong.
 func story(t *testing.T, seed uint64, n int) *world {
 	t.Helper()
-	w := newWorld(Options{Seed: seed, Full: true, plan: quietPlan(n), Audit: 7, Length: 24 * time.Hour})
+	return told(t, Options{Seed: seed}, n)
+}
+
+// told is a story by a variant of the policy.
+func told(t *testing.T, opt Options, n int) *world {
+	t.Helper()
+	opt.Full, opt.plan, opt.Audit, opt.Length = true, quietPlan(n), 7, 24*time.Hour
+	w := newWorld(opt)
 	w.run(10 * time.Minute)
 	if c := w.current(); c == nil || c.leader == 0 || c.voters() != n {
 		t.Fatalf("no cluster of %d after 10 minutes", n)

@@ -68,6 +68,12 @@ type MemberIs struct {
 	Behind uint64
 }
 
+// Cut tells that two instances do not reach each other any more, or do again.
+type Cut struct {
+	A, B policy.InstanceID
+	On   bool
+}
+
 // InstanceIs tells what became of an instance.
 type InstanceIs struct {
 	ID policy.InstanceID
@@ -145,6 +151,7 @@ type PlanIs struct {
 	Plan     string
 }
 
+func (Cut) event()         {}
 func (LeftStopped) event() {}
 func (PlanIs) event()      {}
 func (Began) event()       {}

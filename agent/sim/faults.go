@@ -46,6 +46,11 @@ var faults = []fault{
 	{"etcd hangs", 5, false, (*world).hang},
 	{"etcd broken", 3, false, (*world).breakEtcd},
 	{"partition", 5, false, (*world).partition},
+	{"cut between two", 4, false, (*world).cutBetween},
+	{"cut between two, update all", 4, false, func(w *world, m *machine) {
+		w.updateAll(m)
+		w.after(w.between(0, time.Minute), func() { w.cutBetween(w.any()) })
+	}},
 	{"aws away", 5, false, (*world).awsAway},
 	{"throttled", 3, false, (*world).throttle},
 	{"no aws", 3, false, (*world).cutFromAWS},
@@ -219,6 +224,9 @@ func (w *world) heal() {
 		m.noAWS, m.noIMDS, m.slow, m.etcd.broken = false, false, false, false
 		w.resume(m)
 		w.rejoin(m)
+		for _, o := range w.machines {
+			w.mend(m, o)
+		}
 		w.healSystem(m)
 		if m.state == policy.InstanceRunning {
 			m.start()
@@ -313,6 +321,39 @@ func (w *world) rejoin(m *machine) {
 	}
 	w.say(m.id, "the partition ends")
 	m.side, m.bad = 0, w.now
+	w.sidesChanged()
+}
+
+// cutBetween: two machines do not reach each other, and all others both.
+func (w *world) cutBetween(m *machine) {
+	o := w.any()
+	if o == nil || m == nil || o == m || m.cut[o] {
+		return
+	}
+	w.say(m.id, "is cut off from %s", o.id)
+	w.relink(m, o, true)
+	w.after(w.span(), func() { w.mend(m, o) })
+}
+
+func (w *world) mend(m, o *machine) {
+	if !m.cut[o] {
+		return
+	}
+	w.say(m.id, "reaches %s again", o.id)
+	m.bad, o.bad = w.now, w.now
+	w.relink(m, o, false)
+}
+
+func (w *world) relink(m, o *machine, cut bool) {
+	for _, pair := range [][2]*machine{{m, o}, {o, m}} {
+		if pair[0].cut == nil {
+			pair[0].cut = map[*machine]bool{}
+		}
+		if pair[0].cut[pair[1]] = cut; !cut {
+			delete(pair[0].cut, pair[1])
+		}
+	}
+	w.tell(Cut{A: m.id, B: o.id, On: cut})
 	w.sidesChanged()
 }
 

@@ -33,6 +33,7 @@ type machine struct {
 	targets int // how often it changed
 	noIMDS  bool
 	sys     system
+	cut     map[*machine]bool // a link that is gone, both ways
 	// blind: certificates keep its agent from its own etcd. deaf: whom its agent does not hear.
 	blind bool
 	deaf  map[policy.InstanceID]bool
@@ -166,4 +167,7 @@ func (m *machine) setTarget(t policy.Target) {
 }
 
 // reaches reports whether a machine can talk to another one's processes.
-func (m *machine) reaches(o *machine) bool { return m.on && o.on && (m == o || m.side == o.side) }
+func (m *machine) reaches(o *machine) bool { return m.on && o.on && m.linked(o) }
+
+// linked reports whether the network is whole between two machines.
+func (m *machine) linked(o *machine) bool { return m == o || m.side == o.side && !m.cut[o] }

@@ -32,6 +32,7 @@ func Variants() []Variant {
 		{Name: "reboot without the lock", Invariant: RebootUnderLock, Decide: rebootAtOnce},
 		{Name: "reboot whatever the others' health", Invariant: RebootKeepsQuorum, View: othersWell},
 		{Name: "grant whatever the others' health", Invariant: RebootKeepsQuorum, Decide: grantAlways},
+		{Name: "reboot as the leader", Invariant: RebootNotLeading, View: otherLeads},
 		{Name: "hold given back at the return, healthy or not", Invariant: HoldKept, Decide: releaseAtBoot},
 		{Name: "hold given back at the agent's restart", Invariant: HoldKept, Decide: releaseAtStart},
 		{Name: "hold evicted after a time", Invariant: HoldKept, Decide: evictByTime},
@@ -158,6 +159,28 @@ func othersWell(cfg policy.Config, v *policy.View) {
 	}
 	if wanted && v.Record.Leaving == nil {
 		allHealthy(cfg, v)
+	}
+}
+
+// otherLeads makes a node that is not to go believe that all follow another leader
+// where they follow itself.
+func otherLeads(_ policy.Config, v *policy.View) {
+	own := v.Record.Member
+	if v.Record.Leaving != nil {
+		return
+	}
+	v.Health = maps.Clone(v.Health)
+	var other policy.MemberID
+	for _, id := range v.Members.Value.Voters() {
+		if id != own && (other == 0 || id < other) {
+			other = id
+		}
+	}
+	for id, h := range v.Health {
+		if h.Value.Leader == own {
+			h.Value.Leader = other
+			v.Health[id] = h
+		}
 	}
 }
 
