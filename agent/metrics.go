@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +22,8 @@ type metrics struct {
 	steward    prometheus.Gauge
 	holders    prometheus.Gauge
 	slots      prometheus.Gauge
-	queue      prometheus.Gauge
+	queue      prometheus.Gauge // nil in a workers' group
+	waiting    prometheus.Gauge
 	held       prometheus.Gauge
 	lifecycle  *prometheus.GaugeVec
 	deadline   prometheus.Gauge
@@ -75,7 +77,7 @@ func newMetrics(r prometheus.Registerer, group string) *metrics {
 		steward:    gauge("is_steward", "1 when this agent does the cluster-wide work."),
 		holders:    lock("lock_holders", "Holders of the disruption lock."),
 		slots:      lock("lock_slots", "Slots of the disruption lock."),
-		queue:      lock("lock_queue_length", "Nodes that wait for the disruption lock."),
+		waiting:    lock("lock_waiting", "1 while this node has a place in the lock's queue: their sum over a group is its length."),
 		held:       lock("lock_held_seconds", "How long this node has held the disruption lock; 0 when it does not."),
 		lifecycle:  gauges("lifecycle_state", "1 for the target lifecycle state of this instance.", "state"),
 		deadline:   gauge("hook_deadline_seconds", "Seconds until the open hook's last acknowledged heartbeat runs out; 0 when none is open."),
@@ -94,6 +96,9 @@ func newMetrics(r prometheus.Registerer, group string) *metrics {
 		passes: prometheus.NewCounter(prometheus.CounterOpts{Name: "quorumd_passes_total", Help: "Passes of the loop."}),
 		passTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quorumd_pass_seconds",
 			Help: "How long a pass took to decide.", Buckets: []float64{.00001, .00005, .0001, .0005, .001, .01, .1}}),
+	}
+	if group == policy.MembersGroup { // an agent of a workers' group sees only who is near it
+		m.queue = lock("lock_queue_length", "Nodes that wait for the members' disruption lock.")
 	}
 	r.MustRegister(m.seconds, m.lockWait, m.peerPoll, m.passes, m.passTime)
 	return m
@@ -178,7 +183,10 @@ func (m *metrics) locked(v policy.View) {
 	l := v.Lock.Value
 	m.holders.Set(float64(len(l.Holders)))
 	m.slots.Set(float64(max(1, l.Slots)))
-	m.queue.Set(float64(len(l.Leaving) + len(l.Queue)))
+	if m.queue != nil {
+		m.queue.Set(float64(len(l.Leaving) + len(l.Queue)))
+	}
+	m.waiting.Set(one(slices.ContainsFunc(slices.Concat(l.Leaving, l.Queue), func(w policy.Waiter) bool { return w.Instance == v.Self.Instance })))
 	held := 0.0
 	for _, h := range l.Holders {
 		if h.Instance == v.Self.Instance {

@@ -26,7 +26,7 @@ func status() *peer.Status {
 func locks(context.Context) ([]policy.Lock, error) {
 	return []policy.Lock{
 		{Group: "members", Slots: 1, Holders: []policy.Hold{{Instance: "i-a", Reason: policy.HoldRebooting, Phase: policy.Acting, Client: "c", Why: "update", Revision: 7}}},
-		{Group: "web", Slots: 3, Queue: []policy.Waiter{{Instance: "i-b"}}},
+		{Group: "web", Slots: 3, Queue: []policy.Waiter{{Instance: "i-b", Reason: policy.HoldFleetLock, Since: time.Unix(9, 0).UTC()}}},
 	}, nil
 }
 
@@ -128,7 +128,7 @@ func TestLocks(t *testing.T) {
 	}
 	want := []peer.Lock{
 		{Group: "members", Slots: 1, Holders: []peer.Hold{{Instance: "i-a", Reason: "rebooting", Phase: "acting", Client: "c", Why: "update", Revision: 7}}},
-		{Group: "web", Slots: 3, Queue: []string{"i-b"}},
+		{Group: "web", Slots: 3, Queue: []peer.Waiter{{Instance: "i-b", Reason: "fleetlock", Since: time.Unix(9, 0).UTC()}}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

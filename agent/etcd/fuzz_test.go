@@ -34,7 +34,7 @@ func FuzzLockValue(f *testing.F) {
 					t.Fatalf("%s is a place of %q", key, p.instance)
 				}
 			}
-			if lv := v.line(l); lv.tail != 0 && lv.last == "" {
+			if lv := v.line(l); lv.tail != 0 && lv.last.Instance == "" {
 				t.Fatalf("%s names nobody", key)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -78,11 +79,11 @@ type hold struct {
 
 // lineView is what was seen of a queue.
 type lineView struct {
-	tail   int64             // revision of the place that was made last; 0: nobody waits
-	last   policy.InstanceID // whose that was
-	all    bool              // places has every place
-	places []place           // in the order of creation
-	own    place             // zero: none
+	tail   int64         // revision of the place that was made last; 0: nobody waits
+	last   policy.Waiter // whose that was
+	all    bool          // places has every place
+	places []place       // in the order of creation
+	own    place         // zero: none
 	// Of an own place that waits: nobody waits ahead of it, or who does directly.
 	head  bool
 	ahead place
@@ -94,9 +95,20 @@ type lineView struct {
 // a slot from it, without.
 type place struct {
 	instance policy.InstanceID
+	reason   policy.HoldReason // what for, and since when: for people only
+	since    time.Time
 	created  int64
 	mod      int64
 	lease    clientv3.LeaseID
+}
+
+func placeOf(w policy.Waiter, kv *mvccpb.KeyValue) place {
+	return place{instance: w.Instance, reason: w.Reason, since: w.Since,
+		created: kv.CreateRevision, mod: kv.ModRevision, lease: clientv3.LeaseID(kv.Lease)}
+}
+
+func (p place) waiter() policy.Waiter {
+	return policy.Waiter{Instance: p.instance, Reason: p.reason, Since: p.since, Revision: p.created}
 }
 
 func (p place) waits() bool { return p.lease != clientv3.NoLease }
@@ -126,23 +138,22 @@ func (v *lineView) empty() bool {
 // waiters gives those that wait: all, where they are listed; else this instance
 // and who is directly ahead, or who came last.
 func (v *lineView) waiters() (ws []policy.Waiter) {
-	add := func(id policy.InstanceID, created int64) {
-		ws = append(ws, policy.Waiter{Instance: id, Revision: created})
-	}
 	switch {
 	case v.all:
 		for _, p := range v.places {
 			if p.waits() {
-				add(p.instance, p.created)
+				ws = append(ws, p.waiter())
 			}
 		}
 	case v.own.waits():
 		if !v.head {
-			add(v.ahead.instance, v.ahead.created)
+			ws = append(ws, v.ahead.waiter())
 		}
-		add(v.own.instance, v.own.created)
+		ws = append(ws, v.own.waiter())
 	case v.tail != 0:
-		add(v.last, v.tail)
+		w := v.last
+		w.Revision = v.tail
+		ws = append(ws, w)
 	}
 	return ws
 }
@@ -342,14 +353,14 @@ func (v *lockView) addHold(name string, kv *mvccpb.KeyValue) error {
 }
 
 func (v *lineView) addPlace(name string, kv *mvccpb.KeyValue) error {
-	id, err := decodeWaiter(kv.Value)
+	w, err := decodeWaiter(kv.Value)
 	if err != nil {
 		return err
 	}
-	if string(id) != name {
-		return fmt.Errorf("instance %q is not the key's", id)
+	if string(w.Instance) != name {
+		return fmt.Errorf("instance %q is not the key's", w.Instance)
 	}
-	p := place{instance: id, created: kv.CreateRevision, mod: kv.ModRevision, lease: clientv3.LeaseID(kv.Lease)}
+	p := placeOf(w, kv)
 	if !slices.Contains(v.places, p) { // a look asks for some keys twice
 		v.places = append(v.places, p)
 	}

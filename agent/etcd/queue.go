@@ -234,10 +234,11 @@ func (q *queueing) enqueued(ctx context.Context, e *endpoint, v *lockView, known
 	c, lv := q.c, v.line(q.line)
 	st := standing{created: lv.own.created, head: created == 0, aheadCreated: created}
 	if !st.head {
-		var err error
-		if st.ahead, err = decodeWaiter(value); err != nil {
+		w, err := decodeWaiter(value)
+		if err != nil {
 			return &MalformedKeyError{c.keys().tail(q.line), err}
 		}
+		st.ahead = w.Instance
 	}
 	if lv.all || st.ahead == c.cfg.Self.Instance { // one's own place of before is gone
 		return c.found(ctx, e, v, known)

@@ -128,12 +128,12 @@ func (c *Client) find(ctx context.Context, e *endpoint, v *lockView, l line) err
 		return nil
 	}
 	kv := resp.Kvs[0]
-	id, err := decodeWaiter(kv.Value)
+	w, err := decodeWaiter(kv.Value)
 	if err != nil {
 		return &MalformedKeyError{string(kv.Key), err}
 	}
-	p := place{instance: id, created: kv.CreateRevision, mod: kv.ModRevision, lease: clientv3.LeaseID(kv.Lease)}
-	if _, holds := v.holdOf(id); holds && !p.waits() {
+	p := placeOf(w, kv)
+	if _, holds := v.holdOf(p.instance); holds && !p.waits() {
 		lv.head = true
 		return nil
 	}

@@ -98,19 +98,24 @@ func decodeHold(b []byte) (h policy.Hold, from int64, err error) {
 	}, w.From, nil
 }
 
-// decodeWaiter decodes a place, or who is named by a key about somebody.
-func decodeWaiter(b []byte) (policy.InstanceID, error) {
+// decodeWaiter decodes a place, or who is named by a key about somebody; but for the
+// revision, which the value does not tell.
+func decodeWaiter(b []byte) (policy.Waiter, error) {
 	var w wireWaiter
 	if err := json.Unmarshal(b, &w); err != nil {
-		return "", err
+		return policy.Waiter{}, err
 	}
 	if err := checkVersion(w.Version); err != nil {
-		return "", err
+		return policy.Waiter{}, err
 	}
 	if w.Instance == "" {
-		return "", fmt.Errorf("no instance")
+		return policy.Waiter{}, fmt.Errorf("no instance")
 	}
-	return policy.InstanceID(w.Instance), nil
+	since := w.Since.UTC()
+	if y := since.Year(); y < 0 || y > 9999 {
+		since = time.Time{} // it could not be written again, and nothing rests on it
+	}
+	return policy.Waiter{Instance: policy.InstanceID(w.Instance), Reason: policy.HoldReason(w.Reason), Since: since}, nil
 }
 
 // MaxSlots bounds how many may hold a lock at once: every look reads all holders.

@@ -254,11 +254,13 @@ func FromLock(l policy.Lock) *Lock {
 			Client: words(h.Client), Why: words(h.Why), Revision: h.Revision,
 		})
 	}
-	for _, w := range l.Leaving {
-		out.Leaving = append(out.Leaving, string(w.Instance))
-	}
-	for _, w := range l.Queue {
-		out.Queue = append(out.Queue, string(w.Instance))
+	out.Leaving, out.Queue = fromWaiters(l.Leaving), fromWaiters(l.Queue)
+	return out
+}
+
+func fromWaiters(ws []policy.Waiter) (out []Waiter) {
+	for _, w := range ws {
+		out = append(out, Waiter{Instance: string(w.Instance), Reason: string(w.Reason), Since: w.Since})
 	}
 	return out
 }

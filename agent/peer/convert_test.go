@@ -54,7 +54,7 @@ func view() policy.View {
 			Group:   "members",
 			Slots:   1,
 			Holders: []policy.Hold{{Slot: 0, Instance: "i-b", Member: 0xb2, Reason: policy.HoldLeaving, Phase: policy.Acting, Client: "c", Why: "update", Since: ago(60), Revision: 9}},
-			Leaving: []policy.Waiter{{Instance: "i-a", Revision: 10}},
+			Leaving: []policy.Waiter{{Instance: "i-a", Reason: policy.HoldLeaving, Since: ago(7), Revision: 10}},
 		}, ago(4)),
 		Peers: map[policy.InstanceID]policy.Fact[policy.Peer]{
 			"i-b": policy.Observed(policy.Peer{Instance: "i-b", PeerURL: "http://10.0.0.2:2380"}, ago(1)),
@@ -117,7 +117,7 @@ func TestFromPass(t *testing.T) {
 				Health: &Health{Member: 0xa1, Cluster: 0xc1, Leader: 0xa1, Term: 4, Committed: 10, Applied: 9, Serves: true, Alarms: []string{"NOSPACE"}, Version: "3.6.5"}},
 			{ID: 0xb2, Instance: "i-b", Learner: true, PeerURLs: []string{"http://10.0.0.2:2380"}, HealthError: "connection refused"},
 		}},
-		Lock: &Lock{Group: "members", Slots: 1, Leaving: []string{"i-a"},
+		Lock: &Lock{Group: "members", Slots: 1, Leaving: []Waiter{{Instance: "i-a", Reason: "leaving", Since: ago(7)}},
 			Holders: []Hold{{Instance: "i-b", Member: 0xb2, Reason: "leaving", Phase: "acting", Client: "c", Why: "update", Since: ago(60), Revision: 9}}},
 		Agents: []Agent{{Instance: "i-b", URL: "http://10.0.0.2:2382", EC2: "running", Answers: true}, {Instance: "i-c"}},
 	}

@@ -262,8 +262,17 @@ type Lock struct {
 	Group   string   `json:"group,omitempty"`
 	Slots   int      `json:"slots"`
 	Holders []Hold   `json:"holders"`
-	Leaving []string `json:"leaving"`
-	Queue   []string `json:"queue"`
+	Leaving []Waiter `json:"leaving"`
+	Queue   []Waiter `json:"queue"`
+}
+
+// Waiter is one that waits for a slot, in its queue's order.
+type Waiter struct {
+	Instance string `json:"instance"`
+	// Reason is what it wants the slot for; Since, by its own clock, when it began to
+	// wait. Both are empty where the agent has not seen that place itself.
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
 }
 
 // Hold is one slot's holder.

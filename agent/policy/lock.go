@@ -80,6 +80,10 @@ func (h Hold) release() ReleaseHold {
 // Waiter is one place in a queue.
 type Waiter struct {
 	Instance InstanceID
+	// Reason is what it waits for a slot for, and Since the waiter's own clock when it
+	// began: for people only, and zero where it is not seen.
+	Reason   HoldReason
+	Since    time.Time
 	Revision int64 // create revision: the order
 }
 

@@ -38,8 +38,9 @@ func (c *cluster) lockChanged() {
 func (c *cluster) readLock() policy.Lock {
 	l := policy.Lock{Group: policy.MembersGroup, Revision: c.rev, Slots: c.lock.slots, Holders: slices.Clone(c.lock.holders), Turn: c.lock.turn}
 	for _, p := range c.lock.queue {
-		w := policy.Waiter{Instance: p.instance, Revision: p.revision}
+		w := policy.Waiter{Instance: p.instance, Reason: policy.HoldRebooting, Revision: p.revision}
 		if p.leaving {
+			w.Reason = policy.HoldLeaving
 			l.Leaving = append(l.Leaving, w)
 		} else {
 			l.Queue = append(l.Queue, w)

@@ -31,15 +31,21 @@ an alarm, certificates) or is not needed (there is a leader) it is refused with 
 reason. Before its etcd is restarted each node saves a snapshot, as far as it can.`,
 		Example: `  quorumd force-election --dry-run
   quorumd force-election
+  quorumd force-election --yes --output json
   quorumd status --watch`,
 		Args: cobra.NoArgs,
 	}
+	output := outputFlag(cmd, "table", "json")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what each member says, and what would be done")
 	controlFlag(cmd, &socket)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if yes && dry {
 			return usageError{errors.New("--yes and --dry-run exclude each other, allowed: one of them")}
+		}
+		asJSON := output.value == "json"
+		if asJSON && !yes && !dry {
+			return usageError{errors.New("--output json asks no questions, allowed with it: --yes or --dry-run")}
 		}
 		path, err := a.controlPath(socket)
 		if err != nil {
@@ -53,8 +59,14 @@ reason. Before its etcd is restarted each node saves a snapshot, as far as it ca
 		if err != nil {
 			return err
 		}
-		if err := a.explainElection(r); err != nil || dry {
-			return err
+		seen := electionOf(r)
+		switch {
+		case asJSON && dry:
+			return a.ui.json(seen)
+		case !asJSON:
+			if err := a.explainElection(seen); err != nil || dry {
+				return err
+			}
 		}
 		if !yes {
 			a.ui.say("Type 'yes' to go on:")
@@ -66,7 +78,16 @@ reason. Before its etcd is restarted each node saves a snapshot, as far as it ca
 		}
 		answer, err := control.NewClient(path).Submit(cmd.Context(), control.Request{Kind: string(policy.ForceElection)})
 		if err != nil {
-			return unreachable(path, err)
+			err = unreachable(path, err)
+		}
+		if asJSON {
+			if seen.Answer = answer; err != nil {
+				seen.Error = err.Error()
+			}
+			return errors.Join(a.ui.json(seen), err)
+		}
+		if err != nil {
+			return err
 		}
 		_, err = fmt.Fprintln(a.ui.out, clean(answer))
 		return err
@@ -74,44 +95,92 @@ reason. Before its etcd is restarted each node saves a snapshot, as far as it ca
 	return cmd
 }
 
-// explainElection tells what each member says of itself, and what would be done.
-func (a *app) explainElection(r report) error {
-	rows := [][]string{electionRow(r.Self.Instance, &r.Self, "")}
+// electionReport is what force-election saw and was told; as JSON its output.
+type electionReport struct {
+	Version int `json:"version"`
+	// Reason is what this node's agent makes of it, in words Means, and Do what an
+	// operator can do.
+	Reason string `json:"reason"`
+	Means  string `json:"means,omitempty"`
+	Do     string `json:"do,omitempty"`
+	// Nodes are this one, then all whose agents this one's knows.
+	Nodes []electionNode `json:"nodes"`
+	// Answer is the agent's, or Error why there is none: it is refused, or not decided.
+	Answer string `json:"answer,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// electionNode is one node, by its own agent's word.
+type electionNode struct {
+	Instance string  `json:"instance"`
+	Member   peer.ID `json:"member,omitempty"`
+	// Leader is the id of the leader that the member names, "some" where it knows one
+	// and does not name it, "none", or "unknown".
+	Leader  string     `json:"leader"`
+	Client  *peer.Port `json:"client_port,omitempty"`
+	Peer    *peer.Port `json:"peer_port,omitempty"`
+	Metrics *peer.Port `json:"metrics_port,omitempty"`
+	// Plan is how far the node is with a plan that is open.
+	Plan string `json:"plan,omitempty"`
+	// Error says why its agent was not heard.
+	Error string `json:"error,omitempty"`
+}
+
+func electionOf(r report) electionReport {
+	out := electionReport{Version: 1, Reason: r.Self.Reason(string(policy.ConcernElection))}
+	e, _ := explain.Find(out.Reason)
+	out.Means, out.Do = e.Means, e.Do
+	out.Nodes = append(out.Nodes, electionNodeOf(r.Self.Instance, &r.Self, ""))
 	for _, o := range r.Others {
-		rows = append(rows, electionRow(o.Instance, o.Status, o.Error))
+		out.Nodes = append(out.Nodes, electionNodeOf(o.Instance, o.Status, o.Error))
+	}
+	return out
+}
+
+// electionNodeOf is one node; nothing is known of it where s is nil.
+func electionNodeOf(instance string, s *peer.Status, problem string) electionNode {
+	n := electionNode{Instance: instance, Leader: "unknown", Error: problem}
+	if s == nil {
+		return n
+	}
+	n.Member, n.Plan = s.Record.Member, electionStep(s)
+	p := s.Etcd.Pulse
+	if p == nil {
+		return n
+	}
+	switch {
+	case p.Knows == string(policy.LeaderNone):
+		n.Leader = "none"
+	case p.Knows == string(policy.LeaderSome) && p.Leader == 0:
+		n.Leader = "some"
+	case p.Knows == string(policy.LeaderSome):
+		n.Leader = p.Leader.String()
+	}
+	n.Client, n.Peer, n.Metrics = p.Client, p.Peer, p.Metrics
+	return n
+}
+
+// explainElection tells what each member says of itself, and what would be done.
+func (a *app) explainElection(r electionReport) error {
+	var rows [][]string
+	for _, n := range r.Nodes {
+		row := []string{n.Instance, "", n.Leader, "", "", "", n.Plan, n.Error}
+		if n.Member != 0 {
+			row[1] = n.Member.String()
+		}
+		for i, port := range []*peer.Port{n.Client, n.Peer, n.Metrics} {
+			if port != nil {
+				row[3+i] = fmt.Sprintf("%s for %s", port.Answer, seconds(port.Seconds))
+			}
+		}
+		rows = append(rows, row)
 	}
 	if err := table(a.ui.out, []string{"NODE", "MEMBER", "LEADER", "CLIENT PORT", "PEER PORT", "METRICS PORT", "PLAN", "PROBLEM"}, rows); err != nil {
 		return err
 	}
-	word := r.Self.Reason(string(policy.ConcernElection))
-	e, _ := explain.Find(word)
-	a.ui.say("This node's agent: %s: %s %s", orUnknown(word), e.Means, e.Do)
+	a.ui.say("This node's agent: %s: %s %s", orUnknown(r.Reason), r.Means, r.Do)
 	a.ui.say("If a majority agrees, etcd is restarted one node after another; if that brings no leader, all stop and start again together.")
 	return nil
-}
-
-// electionRow is one node; nothing is known of it where s is nil.
-func electionRow(instance string, s *peer.Status, problem string) []string {
-	if s == nil {
-		return []string{instance, "", "unknown", "", "", "", "", problem}
-	}
-	row := []string{instance, s.Record.Member.String(), "unknown", "", "", "", electionStep(s), problem}
-	p := s.Etcd.Pulse
-	if p == nil {
-		return row
-	}
-	switch {
-	case p.Knows == string(policy.LeaderNone):
-		row[2] = "none"
-	case p.Knows == string(policy.LeaderSome):
-		row[2] = p.Leader.String()
-	}
-	for i, port := range []*peer.Port{p.Client, p.Peer, p.Metrics} {
-		if port != nil {
-			row[3+i] = fmt.Sprintf("%s for %s", port.Answer, seconds(port.Seconds))
-		}
-	}
-	return row
 }
 
 // electionStep is how far a node is with a plan that is open.

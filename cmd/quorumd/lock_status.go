@@ -167,10 +167,27 @@ func (u *ui) oneLock(l peer.Lock) error {
 		}
 	}
 	if len(l.Leaving) > 0 {
-		fmt.Fprintf(u.out, "leaving, first: %s\n", clean(strings.Join(l.Leaving, ", ")))
+		fmt.Fprintf(u.out, "leaving, first: %s\n", clean(waiters(l.Leaving)))
 	}
 	if len(l.Queue) > 0 {
-		fmt.Fprintf(u.out, "queue: %s\n", clean(strings.Join(l.Queue, ", ")))
+		fmt.Fprintf(u.out, "queue: %s\n", clean(waiters(l.Queue)))
 	}
 	return nil
+}
+
+// waiters lists who waits, in order: what for, and how long.
+func waiters(ws []peer.Waiter) string {
+	var words []string
+	for _, w := range ws {
+		one := w.Instance
+		if w.Reason != "" {
+			one += " (" + w.Reason
+			if !w.Since.IsZero() {
+				one += " for " + ageOf(w.Since)
+			}
+			one += ")"
+		}
+		words = append(words, one)
+	}
+	return strings.Join(words, ", ")
 }

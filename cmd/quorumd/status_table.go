@@ -132,10 +132,10 @@ func (u *ui) lock(s peer.Status) {
 		words = append(words, "free")
 	}
 	if len(s.Lock.Leaving) > 0 {
-		words = append(words, "leaving queue: "+strings.Join(s.Lock.Leaving, ", "))
+		words = append(words, "leaving queue: "+waiters(s.Lock.Leaving))
 	}
 	if len(s.Lock.Queue) > 0 {
-		words = append(words, "queue: "+strings.Join(s.Lock.Queue, ", "))
+		words = append(words, "queue: "+waiters(s.Lock.Queue))
 	}
 	fmt.Fprintf(u.out, "%s %s\n", u.paint(bold, "lock    "), clean(strings.Join(words, "; ")))
 }
