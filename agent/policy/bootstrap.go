@@ -170,7 +170,7 @@ func (p *pass) standsBy(mine *Promise) (string, bool) {
 		if f.Value.HasData || f.Value.Member != 0 {
 			return string(m.Instance) + " has started", true
 		}
-		if theirs != nil && theirs.Hash() == hash && (theirs.Committed || !theirs.Withdrawn) {
+		if theirs.Stands() && theirs.Hash() == hash {
 			return string(m.Instance) + " stands by the old list", true
 		}
 	}
@@ -187,7 +187,7 @@ func (p *pass) disagree(mine *Promise) []string {
 		}
 		f := p.v.Peers[i.ID]
 		theirs := f.Value.Promise
-		if !fresh(p, SourcePeers, f, p.cfg.ActWithin) || !p.afterOwnWord(f.At) || theirs == nil || theirs.Hash() != hash || (theirs.Withdrawn && !theirs.Committed) {
+		if !fresh(p, SourcePeers, f, p.cfg.ActWithin) || !p.afterOwnWord(f.At) || !theirs.Stands() || theirs.Hash() != hash {
 			missing = append(missing, string(i.ID))
 		}
 	}
@@ -233,6 +233,23 @@ func (p *pass) startFirst(rec Record) Verdict {
 		Action: StartEtcd{New: true, Initial: rec.Promise.Initial(), Token: rec.Promise.Token()}}
 }
 
+// forming names a node that stands by the same first cluster as this one, which has
+// not run as a member of it yet: to forget the promise now would leave the others
+// without a vote that they count on.
+func (p *pass) forming(rec Record) (InstanceID, bool) {
+	mine := rec.Promise
+	if !mine.Stands() || rec.Ran {
+		return "", false
+	}
+	for _, i := range p.v.Group.Value.Instances {
+		theirs := p.v.Peers[i.ID].Value.Promise
+		if i.ID != p.v.Self.Instance && theirs.Stands() && theirs.Hash() == mine.Hash() {
+			return i.ID, true
+		}
+	}
+	return "", false
+}
+
 // freshStart removes the tag of a cluster of which nothing is left, so that the
 // group agrees on a new one.
 func (p *pass) freshStart(r Request) Verdict {
@@ -270,6 +287,9 @@ func (p *pass) freshStart(r Request) Verdict {
 		return refuse("this node has etcd data: start that member, or archive its data directory, first")
 	}
 	rec := p.record()
+	if who, forming := p.forming(rec); forming {
+		return refuse(fmt.Sprintf("this node and %s are forming cluster %s now: nothing to start anew", who, rec.Promise.ClusterID()))
+	}
 	if rec.Member != 0 || rec.Promise != nil {
 		rec.Member, rec.Cluster, rec.Ran, rec.Promise = 0, 0, false, nil
 		return wait(FreshAllowed, "forgetting the old identity", WriteRecord{Why: string(FreshAllowed), Record: rec})

@@ -227,6 +227,35 @@ func TestToldToGoAfterItsPromise(t *testing.T) {
 	step(NothingToLeave)
 }
 
+// A first cluster that is being formed is nothing to start anew: the others count on
+// this node's vote. What ran once and lost its data everywhere is.
+func TestFreshWhileForming(t *testing.T) {
+	v := forming()
+	promise := *v.Record.Promise
+	promise.Withdrawn, promise.Committed = false, true
+	v.Record.Promise, v.Record.Member, v.Record.Cluster = &promise, promise.MemberID("i-1"), promise.ClusterID()
+	v.Group.Value.ClusterTag = promise.ClusterID().String()
+	v.Requests = []Request{{ID: "1", Kind: FreshStart}}
+	ask := func(want Reason) {
+		t.Helper()
+		_, d := Next(DefaultConfig(), State{}, v)
+		if got := d.Verdicts[ConcernRequest]; got.Reason != want {
+			t.Errorf("%s (%s), want %s", got.Reason, got.Detail, want)
+		}
+	}
+	ask(FreshRefused)
+	v.Record.Ran = true
+	ask(FreshAllowed)
+	v.Record.Ran = false
+	for id, f := range v.Peers {
+		theirs := *f.Value.Promise
+		theirs.Withdrawn = true
+		f.Value.Promise = &theirs
+		v.Peers[id] = f
+	}
+	ask(FreshAllowed)
+}
+
 // An address that was a member's may be another cluster's now: without the group's
 // tag nobody joins what answers there.
 func TestNoForeignClusterWithoutTag(t *testing.T) {

@@ -39,6 +39,9 @@ func (p *Promise) Hash() string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// Stands reports whether who promised this may still start it.
+func (p *Promise) Stands() bool { return p != nil && (p.Committed || !p.Withdrawn) }
+
 // Token is etcd's initial cluster token: it makes two first clusters of the same
 // machines in different groups, or of different machines, differ.
 func (p *Promise) Token() string { return "quorumd-" + p.Hash() }

@@ -179,7 +179,15 @@ func (p *pass) steadyState(r Request) Verdict {
 	if a := p.next.Ask; a != nil && a.Reason == HoldFleetLock && a.Client == r.Client {
 		p.next.Ask = nil // it wants no reboot any more
 	}
-	if !held || h.Reason != HoldFleetLock || h.Client != r.Client {
+	switch {
+	case held && h.Reason == HoldLeaving && h.Client != "" && h.Client == r.Client:
+		// The hold was this client's before the node was told to go. It must not become
+		// its again if the node stays after all: nobody would ever give it back.
+		t := p.take(HoldLeaving, h.Phase)
+		t.Client = ""
+		return Verdict{Reason: TakeLock, Detail: "client " + r.Client + " is done with what this node holds to leave",
+			Action: TakeSlot{Take: t, Answers: r.ID}}
+	case !held || h.Reason != HoldFleetLock || h.Client != r.Client:
 		return accept(r, "nothing is held for this client")
 	}
 	if h.Phase == Granted {

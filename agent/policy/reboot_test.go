@@ -284,6 +284,32 @@ func TestGrantHandsOver(t *testing.T) {
 	}
 }
 
+// A client that says steady-state while its hold is one for leaving is done with it: when
+// the node stays after all, the hold is given back and not made the client's again.
+func TestSteadyStateWhileLeaving(t *testing.T) {
+	v := told()
+	v.Lock.Value.Holders = rebooting(Acting, "b")
+	v.Lock.Value.Holders[0].Reason, v.Lock.Value.Holders[0].Client = HoldLeaving, "z"
+	v.Requests = []Request{{ID: "1", Kind: SteadyState, Client: "y", Group: "g"}}
+	cfg := DefaultConfig()
+	if _, d := Next(cfg, State{}, v); d.Verdicts[ConcernRequest].Reason != RequestDone {
+		t.Errorf("another client is told %s", d.Verdicts[ConcernRequest].Reason)
+	}
+	v.Requests[0].Client = "z"
+	_, d := Next(cfg, State{}, v)
+	want := TakeSlot{Answers: "1", Take: Take{Reason: HoldLeaving, Phase: Acting, Member: 1, Cluster: 9, Why: "update-engine: 2.0", Revision: 7}}
+	if diff := cmp.Diff(Action(want), d.Action); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	v = steady()
+	v.Lock.Value.Holders = rebooting(Acting, "b")
+	v.Lock.Value.Holders[0].Reason = HoldLeaving
+	v.Login = Observed(Login{}, t0)
+	if _, d := Next(cfg, State{}, v); d.Verdicts[ConcernLeave].Reason != GiveBackLock {
+		t.Errorf("told to stay it says %s", d.Verdicts[ConcernLeave].Reason)
+	}
+}
+
 // A worker has no member: its own group's lock, and EC2's word on holders that are gone.
 func TestWorker(t *testing.T) {
 	cfg := DefaultConfig()

@@ -254,8 +254,7 @@ func (a *agent) effectEtcd(act policy.Action, applied func()) error {
 			return errLeader
 		}
 		c.freeze()
-		c.leader = act.To
-		c.term++
+		c.moveTo(act.To)
 		a.say("leadership moves to %s", to.name)
 		c.settle()
 	case policy.TakeSlot:

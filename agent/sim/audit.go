@@ -131,6 +131,11 @@ func (w *world) auditUnknown(a *agent, v policy.View, d policy.Decision) {
 		if strings.HasPrefix(what, "peer") && d.Verdicts[e.Concern].Reason == policy.MemberLeaving {
 			return
 		}
+		// A hold whose member is out of the cluster protects nobody. Without time it is given
+		// back though nobody can tell that etcd is stopped.
+		if d.Verdicts[e.Concern].Reason == policy.StopAfterRemoval && e.Verdicts[e.Concern].Reason == policy.GiveBackLock {
+			return
+		}
 		// A node whose hook is completed is EC2's to take down: nothing counts on it.
 		if d.Verdicts[policy.ConcernLeave].Reason == policy.Left && e.Concern == policy.ConcernLeave {
 			return

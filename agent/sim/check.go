@@ -99,6 +99,8 @@ type clusterSeen struct {
 	promoted map[policy.MemberID]time.Duration
 	// held tells since when a hold is there, by revision.
 	held map[int64]time.Duration
+	// removed tells when healthy voters were removed, and by which rule.
+	removed []removedSeen
 	// leads tells since when its leader leads.
 	leads time.Duration
 	// emptied tells when the database was last not full any more.
@@ -106,6 +108,11 @@ type clusterSeen struct {
 	// lower is the version before the last rise, which was at rose.
 	lower policy.Version
 	rose  time.Duration
+}
+
+type removedSeen struct {
+	at     time.Duration
+	reason policy.Reason
 }
 
 type instanceSeen struct {

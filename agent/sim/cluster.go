@@ -24,6 +24,8 @@ type cluster struct {
 	rough time.Duration  // until then the next version cannot read the log
 
 	leader   policy.MemberID
+	led      policy.MemberID            // the leader before, for those in heard
+	heard    map[*machine]time.Duration // when who hears of the last hand-over
 	electing bool
 	term     uint64
 	rev      int64
@@ -353,6 +355,29 @@ func (c *cluster) elect() {
 	host.etcd.synced = true
 	c.w.say(host.id, "leads %s", c.id)
 	c.settle()
+}
+
+// moveTo makes another member the leader, by its predecessor's own will: those that
+// are neither hear of it a moment later, and name the old one until then.
+func (c *cluster) moveTo(id policy.MemberID) {
+	old := c.leader
+	c.leader, c.led, c.heard = id, old, map[*machine]time.Duration{}
+	c.term++
+	for _, m := range c.members {
+		if h := c.host(m.id); h != nil && m.id != id && m.id != old {
+			late := c.w.between(0, 300*time.Millisecond)
+			c.heard[h] = c.w.now + late
+			c.w.after(late, c.w.touchEtcd)
+		}
+	}
+}
+
+// named is the leader that a machine's process knows, while it is linked.
+func (c *cluster) named(m *machine) policy.MemberID {
+	if c.leader != 0 && c.w.now < c.heard[m] {
+		return c.led
+	}
+	return c.leader
 }
 
 // report tells the checker.

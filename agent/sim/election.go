@@ -31,7 +31,7 @@ func (a *agent) observePulse(began time.Time) func() bool {
 		c := m.cluster()
 		p.Leader, p.Term, p.NoSpace, p.Serves = policy.LeaderNone, c.term, c.noSpace, c.serves(m)
 		if m.etcd.linked >= 0 && c.leader != 0 {
-			p.Leader, p.LeaderID = policy.LeaderSome, c.leader
+			p.Leader, p.LeaderID = policy.LeaderSome, c.named(m)
 		}
 		if me := c.find(m.disk.data.member); me != nil {
 			p.Learner, p.Applied = me.learner, c.applied(m, me)

@@ -241,7 +241,7 @@ func (a *agent) probeURL(url string) (policy.Health, error) {
 		c := o.cluster()
 		h := policy.Health{Cluster: c.id, Member: o.disk.data.member, Term: c.term, Version: o.version.String(), NoSpace: c.noSpace, Serves: c.serves(o)}
 		if o.etcd.linked >= 0 {
-			h.Leader = c.leader
+			h.Leader = c.named(o)
 		}
 		if me := c.find(h.Member); me != nil {
 			h.Learner = me.learner

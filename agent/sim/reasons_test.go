@@ -19,7 +19,6 @@ var unreached = map[policy.Reason]string{
 	policy.WantUnknown:      "sources that do not answer are not modelled",
 	policy.ElectionOff:      "the default configuration",
 	policy.AlarmCorrupt:     "wrong data is not modelled",
-	policy.LeaderUnsettled:  "members are asked at one instant here, and know of a leader at once",
 	policy.ElectionStuck:    "it is a finding, of which something is done or not",
 	// Seldom: a few thousand seeds may pass without them.
 	policy.DeadlineHandOver:   "a leader without time whose removal is refused: none of the first thousand seeds",

@@ -45,7 +45,7 @@ func TestSeeds(t *testing.T) {
 	}
 	n := *seeds
 	if testing.Short() {
-		n = min(n, 200)
+		n = min(n, 20)
 	}
 	var next, failed atomic.Int64
 	var mu sync.Mutex
