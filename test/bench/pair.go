@@ -14,6 +14,7 @@ import (
 
 	"github.com/quorumd/quorumd/agent/fleetlock"
 	"github.com/quorumd/quorumd/agent/policy"
+	"github.com/quorumd/quorumd/test/fleet"
 	"github.com/quorumd/quorumd/test/hosts"
 )
 
@@ -63,30 +64,77 @@ func (b *bench) measureAgentPair(ctx context.Context) (err error) {
 	b.add("lock", "put and delete through the same member, bare", "ms", bare)
 	b.add("lock", "FleetLock's pair through an agent over put and delete, medians", "x",
 		[]float64{quantile(pair, 0.5) / quantile(bare, 0.5)}).atMost(1.7)
+	handed, err := handOver(ctx, f.Hosts())
+	if err != nil {
+		return err
+	}
+	b.add("lock", "one node's steady state to the next node's grant, agents of three", "ms", handed).atMost(1000)
+	return nil
+}
+
+// handedOver is how often the lock goes from one node's client to the next one's.
+const handedOver = 30
+
+// handOver gives the times from one node's steady-state to the grant of the next node's
+// client, which was refused before and asks again all the time, as no real one does: what
+// is left is the agents' own.
+func handOver(ctx context.Context, nodes []*hosts.Host) (times []float64, err error) {
+	at := func(i int) string { return nodes[i%len(nodes)].FleetLockURL() }
+	if err := ask(ctx, at(0), preReboot); err != nil {
+		return nil, err
+	}
+	for i := range handedOver {
+		var refused *refusal
+		if err := ask(ctx, at(i+1), preReboot); !errors.As(err, &refused) {
+			return nil, fmt.Errorf("pre-reboot while another holds the lock: %w", errors.Join(err, errors.New("it is not refused")))
+		}
+		began := time.Now()
+		if err := ask(ctx, at(i), steadyState); err != nil {
+			return nil, err
+		}
+		err := fleet.Until(ctx, time.Millisecond, "a grant", func(ctx context.Context) error { return ask(ctx, at(i+1), preReboot) })
+		if err != nil {
+			return nil, err
+		}
+		times = append(times, time.Since(began).Seconds()*1000)
+	}
+	return times, ask(ctx, at(handedOver), steadyState)
+}
+
+// FleetLock's two questions.
+const (
+	preReboot   = "v1/pre-reboot"
+	steadyState = "v1/steady-state"
+)
+
+// refusal is an answer that is no grant.
+type refusal struct{ path, status, why string }
+
+func (r *refusal) Error() string { return fmt.Sprintf("%s: %s %s", r.path, r.status, r.why) }
+
+// ask asks one of FleetLock's questions below an URL.
+func ask(ctx context.Context, url, path string) error {
+	body := strings.NewReader(`{"client_params":{"id":"978a225b3d7b40e9acd7ce9b62f68444","group":"workers"}}`)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("fleet-lock-protocol", "true")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // what came says enough
+		return &refusal{path, resp.Status, string(why)}
+	}
 	return nil
 }
 
 // asPairs gives the times of pairs asked below an URL, and of a bare put and delete through a
 // member, by turns.
 func asPairs(ctx context.Context, url, member string) (pair, bare []float64, err error) {
-	ask := func(path string) error {
-		body := strings.NewReader(`{"client_params":{"id":"978a225b3d7b40e9acd7ce9b62f68444","group":"workers"}}`)
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+path, body)
-		if err != nil {
-			return err
-		}
-		req.Header.Set("fleet-lock-protocol", "true")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			why, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // what came says enough
-			return fmt.Errorf("%s: %s %s", path, resp.Status, why)
-		}
-		return nil
-	}
 	client, err := hosts.Client(member)
 	if err != nil {
 		return nil, nil, err
@@ -94,10 +142,10 @@ func asPairs(ctx context.Context, url, member string) (pair, bare []float64, err
 	defer client.Close()
 	for range pairs {
 		began := time.Now()
-		if err := ask("v1/pre-reboot"); err != nil {
+		if err := ask(ctx, url, preReboot); err != nil {
 			return nil, nil, err
 		}
-		if err := ask("v1/steady-state"); err != nil {
+		if err := ask(ctx, url, steadyState); err != nil {
 			return nil, nil, err
 		}
 		asked := time.Now()

@@ -30,6 +30,7 @@ func TestReboots(t *testing.T) {
 	f.step("the agent killed: queued, granted, acting, after the boot", forOneChange, f.killWhileRebooting)
 	f.step("etcd of the holder and of another killed, before and after the reboot", forOneChange, f.restartUnderHolder)
 	f.step("cut off the leader while it holds, before and after the reboot", forOneChange, f.cutUnderHolder)
+	f.step("cut the two others from each other while the leader holds", forOneChange, f.cutBehindHolder)
 	f.step("the holder stays off, and EC2 says running", forOneChange, f.holderOff)
 	f.step("the holder stays off, and EC2 says terminated", forOneChange, f.holderTerminated)
 	f.step("the leader told to go while another reboots", forOneChange, f.goWhileRebooting)
@@ -251,7 +252,7 @@ func (f *Fleet) cutUnderHolder(ctx context.Context, before fleet.Members) {
 	f.keep(h, waitAfter)
 	f.update(ctx, h)
 	f.reason(ctx, id, "reboot", string(policy.RunBefore))
-	heal, err := h.CutPeer(f.Host(f.Leader(ctx)).Spec.Addr)
+	heal, err := h.CutPeers(f.Host(f.Leader(ctx)).Spec.Addr)
 	f.must(err)
 	f.reason(ctx, id, "reboot", string(policy.VotersUnhealthy))
 	f.letGo(ctx, h, waitBefore)
@@ -267,7 +268,7 @@ func (f *Fleet) cutUnderHolder(ctx context.Context, before fleet.Members) {
 	if leader == id {
 		f.t.Fatalf("%s has just booted and leads", id)
 	}
-	heal, err = h.CutPeer(f.Host(leader).Spec.Addr)
+	heal, err = h.CutPeers(f.Host(leader).Spec.Addr)
 	f.must(err)
 	f.reason(ctx, id, "reboot", string(policy.ComingBack))
 	f.letGo(ctx, h, waitAfter)
@@ -279,6 +280,32 @@ func (f *Fleet) cutUnderHolder(ctx context.Context, before fleet.Members) {
 	})
 	f.must(heal())
 	w.rebooted(ctx, ids...)
+	f.wantKept(ctx, before, len(before))
+}
+
+// cutBehindHolder: the two others hear only the holder, through whose member both serve as
+// long as it leads. It hands leadership over first, sees one of them without a leader, and
+// is not rebooted until they hear each other.
+func (f *Fleet) cutBehindHolder(ctx context.Context, before fleet.Members) {
+	id, others, w := f.Leader(ctx), f.followers(ctx), f.watchTurns(ctx)
+	h := f.Host(id)
+	boot := h.BootID()
+	f.keep(h, waitBefore)
+	f.update(ctx, h)
+	f.reason(ctx, id, "reboot", string(policy.RunBefore))
+	heal, err := f.Host(others[0]).CutPeers(f.Host(others[1]).Spec.Addr)
+	f.must(err)
+	f.holds(ctx, 2*time.Second, func() error {
+		if now := f.Leader(ctx); now != id {
+			return fmt.Errorf("%s leads now: the cut was to leave both others with %s", now, id)
+		}
+		return nil
+	})
+	f.letGo(ctx, h, waitBefore)
+	f.reason(ctx, id, "reboot", string(policy.VotersUnhealthy))
+	f.holds(ctx, 4*time.Second, func() error { return stays(h, boot) })
+	f.must(heal())
+	w.rebooted(ctx, id)
 	f.wantKept(ctx, before, len(before))
 }
 

@@ -6,11 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/quorumd/quorumd/agent/policy"
 	"github.com/quorumd/quorumd/test/fleet"
 )
 
@@ -81,6 +84,62 @@ func TestStuck(t *testing.T) {
 		})
 		f.wantKept(ctx, before, 3)
 	})
+}
+
+// Of five, two are cut off from the other three, the leader on either side. The three go on
+// or elect a leader by themselves, the two must not touch their etcds: they cannot know what
+// the others have.
+func TestPartitionOfFive(t *testing.T) {
+	t.Parallel()
+	f := New(t, Config{Size: 5, Agent: "force_election: {after: 10s, cooldown: 1m}\n"})
+	f.Settle(f.Within(forBootstrap))
+
+	for _, c := range []struct {
+		name  string
+		minor func(ctx context.Context) []string
+	}{
+		{"two of five cut off, the leader is one of them", func(ctx context.Context) []string { return []string{f.Leader(ctx), f.followers(ctx)[0]} }},
+		{"two of five cut off, the leader is not", func(ctx context.Context) []string { return f.followers(ctx)[:2] }},
+	} {
+		f.step(c.name, forOneChange, func(ctx context.Context, before fleet.Members) {
+			minor := c.minor(ctx)
+			f.restarts(ctx, nil, func() {
+				heal := f.partition(minor)
+				for _, id := range minor {
+					f.reason(ctx, id, "election", string(policy.PeersUnreachable))
+				}
+				f.holds(ctx, 15*time.Second, func() error { return nil }) // longer than "after"; the count tells
+				if leader := f.Leader(ctx); slices.Contains(minor, leader) {
+					t.Errorf("%s leads, cut off from the majority", leader)
+				}
+				f.must(heal())
+			})
+			f.wantKept(ctx, before, 5)
+		})
+	}
+}
+
+// partition cuts some hosts off from all others of the fleet.
+func (f *Fleet) partition(minor []string) (heal func() error) {
+	f.t.Helper()
+	var others []netip.Addr
+	for _, inst := range f.Instances() {
+		if !slices.Contains(minor, inst.ID) {
+			others = append(others, f.Host(inst.ID).Spec.Addr)
+		}
+	}
+	var heals []func() error
+	for _, id := range minor {
+		stop, err := f.Host(id).CutPeers(others...)
+		f.must(err)
+		heals = append(heals, stop)
+	}
+	return func() (err error) {
+		for _, stop := range heals {
+			err = errors.Join(err, stop())
+		}
+		return err
+	}
 }
 
 // freeze stops the etcds of some hosts; only a restart brings them back.

@@ -105,19 +105,24 @@ func (n *Net) Deaf(to netip.Addr) (stop func() error, err error) {
 	}, err
 }
 
-// CutPeer loses every packet between this host and another address, either way, until the
-// returned function is called: a link between two that reach all others.
-func (n *Net) CutPeer(peer netip.Addr) (stop func() error, err error) {
+// CutPeers loses every packet between this host and some other addresses, either way, until
+// the returned function is called: a link between two that reach all others, or one
+// host's part of a partition.
+func (n *Net) CutPeers(peers ...netip.Addr) (stop func() error, err error) {
+	var set []string
+	for _, p := range peers {
+		set = append(set, p.String())
+	}
 	err = n.nft(fmt.Sprintf(`table inet cutpeer {
 	chain out {
 		type filter hook output priority 0;
-		ip daddr %[1]s drop
+		ip daddr { %[1]s } drop
 	}
 	chain in {
 		type filter hook input priority 0;
-		ip saddr %[1]s drop
+		ip saddr { %[1]s } drop
 	}
-}`, peer))
+}`, strings.Join(set, ", ")))
 	return func() error {
 		if _, gone := os.Stat(n.path()); gone != nil {
 			return nil // the rules went with the host
