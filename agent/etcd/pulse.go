@@ -39,7 +39,7 @@ func (c *Client) Pulse(ctx context.Context, ports Ports) policy.Pulse {
 	asked.Go(func() { byPeer.PeerPort.Answer = c.get(ctx, ports.Peer+"/version", readVersion(&byPeer)) })
 	asked.Wait()
 	out := byStatus
-	out.Metrics, out.PeerPort = byMetrics.Metrics, byPeer.PeerPort
+	out.Metrics, out.PeerPort, out.Leads = byMetrics.Metrics, byPeer.PeerPort, byMetrics.Leads
 	if out.Version == "" {
 		out.Version = byPeer.Version
 	}
@@ -158,6 +158,8 @@ func readMetrics(into *policy.Pulse, r io.Reader) error {
 			if n == 0 {
 				out.Leader = policy.LeaderNone
 			}
+		case "etcd_server_is_leader":
+			out.Leads = n != 0
 		case "etcd_server_is_learner":
 			out.Learner = n != 0
 		case "etcd_server_proposals_committed_total":

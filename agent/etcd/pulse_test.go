@@ -38,6 +38,11 @@ func TestPulse(t *testing.T) {
 	if p.Term == 0 || p.Committed == 0 || p.LeaderID == 0 || p.Version == "" {
 		t.Errorf("a member that serves says %+v", p)
 	}
+	h, err := c.Probe(ctx, m.ClientURL)
+	must(t, err)
+	if p.Leads != (p.LeaderID == h.Member) {
+		t.Errorf("%s says %+v", h.Member, p)
+	}
 	cl.Member("i-b").Kill()
 	cl.Member("i-c").Kill()
 	p = saying("none answers answers answers")
@@ -163,13 +168,14 @@ func TestReadMetrics(t *testing.T) {
 	must(t, readMetrics(&p, strings.NewReader(`# HELP etcd_server_has_leader Whether or not a leader exists.
 etcd_server_has_leader 0
 etcd_server_has_leader_x 1
+etcd_server_is_leader 1
 etcd_server_is_learner 1
 etcd_server_proposals_committed_total 1.234567e+06
 etcd_server_proposals_applied_total NaN
 grpc{code="x y"} 3
 nonsense
 `)))
-	want := policy.Pulse{Leader: policy.LeaderNone, Learner: true, Committed: 1234567}
+	want := policy.Pulse{Leader: policy.LeaderNone, Leads: true, Learner: true, Committed: 1234567}
 	if p != want {
 		t.Errorf("read %+v, want %+v", p, want)
 	}

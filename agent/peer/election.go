@@ -17,6 +17,7 @@ type Pulse struct {
 	// Knows is "some" or "none" for whether the member knows a leader.
 	Knows     string `json:"knows_leader,omitempty"`
 	Leader    ID     `json:"leader,omitempty"`
+	Leads     bool   `json:"leads,omitempty"` // by its metrics
 	Term      uint64 `json:"term,omitempty"`
 	Committed uint64 `json:"committed,omitempty"`
 	Applied   uint64 `json:"applied,omitempty"`
@@ -62,7 +63,7 @@ func fromPulse(v policy.View) *Pulse {
 	}
 	p := f.Value
 	out := &Pulse{
-		AgeSeconds: max(0, v.Now.Sub(f.At).Seconds()), Knows: string(p.Leader), Leader: ID(p.LeaderID), Term: p.Term,
+		AgeSeconds: max(0, v.Now.Sub(f.At).Seconds()), Knows: string(p.Leader), Leader: ID(p.LeaderID), Leads: p.Leads, Term: p.Term,
 		Committed: p.Committed, Applied: p.Applied, Learner: p.Learner, Serves: p.Serves,
 		Alarms: alarms(p.NoSpace, p.Corrupt), Met: p.Met, Version: p.Version,
 		Client: fromPort(p.Client), Peer: fromPort(p.PeerPort), Metrics: fromPort(p.Metrics),
@@ -117,7 +118,7 @@ func (s Status) word() policy.EtcdWord {
 	w.Known = true
 	w.Age = span(s.AgeSeconds + p.AgeSeconds)
 	w.Pulse = policy.Pulse{
-		Leader: known(policy.LeaderWord(p.Knows), policy.LeaderNone, policy.LeaderSome), LeaderID: policy.MemberID(p.Leader), Term: p.Term,
+		Leader: known(policy.LeaderWord(p.Knows), policy.LeaderNone, policy.LeaderSome), LeaderID: policy.MemberID(p.Leader), Leads: p.Leads, Term: p.Term,
 		Committed: p.Committed, Applied: p.Applied, Learner: p.Learner, Serves: p.Serves,
 		NoSpace: slices.Contains(p.Alarms, AlarmNoSpace), Corrupt: slices.Contains(p.Alarms, AlarmCorrupt),
 		Client: p.Client.policy(), PeerPort: p.Peer.policy(), Metrics: p.Metrics.policy(), Met: p.Met, Version: p.Version,

@@ -15,7 +15,7 @@ import (
 func troubled() policy.View {
 	v := view()
 	v.Pulse = policy.Observed(policy.Pulse{
-		Leader: policy.LeaderNone, LeaderID: 0xb2, Term: 7, Committed: 100, Applied: 99, Learner: true, NoSpace: true, Corrupt: true, Serves: true,
+		Leader: policy.LeaderNone, LeaderID: 0xb2, Leads: true, Term: 7, Committed: 100, Applied: 99, Learner: true, NoSpace: true, Corrupt: true, Serves: true,
 		Client: policy.Port{Answer: policy.PortSilent, For: 3 * time.Second}, PeerPort: policy.Port{Answer: policy.PortAnswers, For: time.Second},
 		Metrics: policy.Port{Answer: policy.PortCannotTell, For: 2 * time.Second}, Met: true, Version: "3.6.16",
 	}, now.Add(-2*time.Second))

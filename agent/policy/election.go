@@ -302,7 +302,7 @@ func (p *pass) reads() bool {
 func (p *pass) findLed(t tally) finding {
 	f := finding{Reason: LeaderKnown, leads: true}
 	for _, v := range p.hear() {
-		if v.says == led && v.word.LeaderID == v.Member && v.word.Term != 0 && v.word.Term < p.highestTerm() {
+		if p.mistaken(v) {
 			f.Reason, f.Detail = LeaderStalled, v.Member.String()+" still believes that it leads; another one does"
 		}
 	}
@@ -312,13 +312,29 @@ func (p *pass) findLed(t tally) finding {
 	return f
 }
 
-func (p *pass) highestTerm() (term uint64) {
+// mistaken: a voter believes that it leads, and those that serve have another leader.
+// Its disk may stand still: then only its metrics answer, and tell no term.
+func (p *pass) mistaken(v voice) bool {
+	leader, term := p.leaderOfServing()
+	w := v.word
+	switch {
+	case v.says != led:
+		return false
+	case w.LeaderID == v.Member:
+		return w.Term != 0 && w.Term < term
+	}
+	return w.LeaderID == 0 && w.Leads && leader != 0 && leader != v.Member &&
+		w.Client.Answer == PortSilent && w.Client.For >= evidenceAge
+}
+
+// leaderOfServing is the leader of the newest term by the word of those that serve.
+func (p *pass) leaderOfServing() (leader MemberID, term uint64) {
 	for _, v := range p.hear() {
-		if v.says == serving {
-			term = max(term, v.word.Term)
+		if v.says == serving && v.word.Term >= term {
+			leader, term = v.word.LeaderID, v.word.Term
 		}
 	}
-	return term
+	return leader, term
 }
 
 // leaderNamed is the leader that most name.

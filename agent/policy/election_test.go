@@ -64,6 +64,17 @@ func TestFindings(t *testing.T) {
 		f(&p.Value)
 		v.Peers[id] = p
 	}
+	// The second voter's metrics alone answer; the others follow that leader.
+	stalled := func(leads bool, silent time.Duration, follow MemberID) func(*View) {
+		return func(v *View) {
+			v.Pulse.Value.LeaderID = follow
+			peer(v, "i-3", func(p *Peer) { p.Etcd.LeaderID = follow })
+			peer(v, "i-2", func(p *Peer) {
+				p.Etcd.LeaderID, p.Etcd.Term, p.Etcd.Leads = 0, 0, leads
+				p.Etcd.Client = Port{Answer: PortSilent, For: silent}
+			})
+		}
+	}
 	for _, c := range []struct {
 		name string
 		view View
@@ -109,10 +120,11 @@ func TestFindings(t *testing.T) {
 			peer(v, "i-2", func(p *Peer) { p.Etcd.LeaderID, p.Etcd.Term = 2, 6 })
 		}), LeaderKnown},
 		// Seen with a disk that stands still: Status and the peers' port hang, and metrics tell
-		// neither whom it takes for its leader nor the term. Nothing is restarted for it.
-		{"a former leader of which only metrics answer", with(stuckView(serving, led, serving), func(v *View) {
-			peer(v, "i-2", func(p *Peer) { p.Etcd.LeaderID, p.Etcd.Term = 0, 0 })
-		}), LeaderKnown},
+		// neither whom it takes for its leader nor the term.
+		{"a former leader of which only metrics answer", with(stuckView(serving, led, serving), stalled(true, 7*time.Second, 3)), LeaderStalled},
+		{"a follower of which only metrics answer", with(stuckView(serving, led, serving), stalled(false, 7*time.Second, 3)), LeaderKnown},
+		{"a leader that does not answer for a moment", with(stuckView(serving, led, serving), stalled(true, time.Second, 3)), LeaderKnown},
+		{"a leader of which only metrics answer", with(stuckView(serving, led, serving), stalled(true, 7*time.Second, 2)), LeaderKnown},
 		{"two terminated", with(stuckView(leaderless, noWord, noWord), func(v *View) {
 			v.Instances = Observed(map[InstanceID]Instance{"i-2": {State: InstanceTerminated}, "i-3": {State: InstanceTerminated}}, t0)
 		}), MajorityLost},

@@ -16,6 +16,9 @@ type Pulse struct {
 	Leader LeaderWord
 	// LeaderID is that leader, 0 where the member does not name it.
 	LeaderID MemberID
+	// Leads: its metrics say that it leads itself. They say what it believed when its last
+	// write came to an end, and go on to say so while its disk stands still.
+	Leads bool
 	// Term is the raft term, 0 where only metrics answer: they do not tell it.
 	Term uint64
 	// Committed and Applied are raft indices, 0 where nothing tells them: of a member

@@ -15,6 +15,7 @@ import (
 
 	"github.com/quorumd/quorumd/agent/policy"
 	"github.com/quorumd/quorumd/test/fleet"
+	"github.com/quorumd/quorumd/test/lab"
 )
 
 const etcdUnit = "etcd-member.service"
@@ -117,6 +118,35 @@ func TestPartitionOfFive(t *testing.T) {
 			f.wantKept(ctx, before, 5)
 		})
 	}
+}
+
+// The leader's disk stands still: writes to its data wait in the kernel. etcd elects another
+// leader by itself; the agents name the one that still believes in itself, and add nothing.
+func TestStalledDisk(t *testing.T) {
+	t.Parallel()
+	f := New(t, Config{Agent: "force_election: {after: 10s, cooldown: 1m}\n",
+		Provision: func(h *lab.Host) error { return h.AddDisk("/var/lib/etcd", 512<<20) }})
+	f.Settle(f.Within(forBootstrap))
+
+	f.step("the disk of the leader stalls", forOneChange, func(ctx context.Context, before fleet.Members) {
+		was, other := f.Leader(ctx), f.followers(ctx)[0]
+		f.restarts(ctx, nil, func() {
+			f.must(f.Host(was).StallDisk())
+			f.until(ctx, "another leader", func(context.Context) error {
+				id, err := f.Observer.Leader(ctx)
+				if err == nil && id == was {
+					err = errors.New("it leads still")
+				}
+				return err
+			})
+			f.reason(ctx, other, "election", string(policy.LeaderStalled))
+			f.reason(ctx, was, "election", string(policy.LeaderStalled))
+			f.holds(ctx, 15*time.Second, func() error { return nil }) // the count tells
+			f.must(f.Host(was).ThawDisk())
+		})
+		f.reason(ctx, was, "election", string(policy.LeaderKnown))
+		f.wantKept(ctx, before, 3)
+	})
 }
 
 // partition cuts some hosts off from all others of the fleet.
