@@ -149,7 +149,7 @@ func (p *pass) free() (bool, string) {
 // await waits for a slot and takes it, granted: everything is looked at again
 // before it becomes acting.
 func (p *pass) await(t Take) Verdict {
-	place := KeepQueued{Reason: HoldRebooting}
+	place := KeepQueued{Reason: t.Reason}
 	if p.next.WaitingSince.IsZero() {
 		p.next.WaitingSince = p.now
 	}

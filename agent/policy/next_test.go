@@ -106,6 +106,17 @@ func TestVerdicts(t *testing.T) {
 			v.Health[3] = Fact[Health]{Err: "refused"}
 			v.Instances = Observed(map[InstanceID]Instance{"i-3": {State: InstanceTerminated}}, t0)
 		}, outcome{RemoveMember{Member: 3, Instance: "i-3", Why: "instance terminated"}, NotLeaving, Reap, Voting}},
+		{"steward: EC2 calls it terminated, and it serves", steady(), func(v *View) {
+			v.Instances = Observed(map[InstanceID]Instance{"i-3": {State: InstanceTerminated}}, t0)
+		}, outcome{nil, NotLeaving, TerminatedServes, Voting}},
+		{"steward: another cluster's tag", steady(), func(v *View) { v.Group.Value.ClusterTag = ClusterID(8).String() },
+			outcome{nil, NotLeaving, TagConflict, Voting}},
+		{"join: another cluster's tag", steady(), func(v *View) {
+			v.Group.Value.ClusterTag = ClusterID(8).String()
+			v.Record, v.Data = Record{Instance: "i-1"}, Observed(Data{Empty: true}, t0)
+			v.Unit = Observed(Unit{Load: "loaded", Active: "inactive", Sub: "dead"}, t0)
+			v.Members.Value.Members = v.Members.Value.Members[1:]
+		}, outcome{nil, NotLeaving, NotSteward, TagConflict}},
 		{"steward: the tag", steady(), func(v *View) { v.Group.Value.ClusterTag = "" },
 			outcome{WriteTag{Cluster: 9}, NotLeaving, RestoreTag, Voting}},
 	} {

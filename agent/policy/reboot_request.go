@@ -128,32 +128,30 @@ func (p *pass) grant(r Request, a *Ask) Verdict {
 		out.Duties = ver.Duties
 		return out
 	}
-	t := p.take(a.Reason, Acting)
-	t.Client, t.Why = a.Client, a.Why
 	duties := []Duty{WatchGroup{Every: rebootWatch}, WatchClosely{}}
-	switch {
-	case held && h.Phase == Acting && h.Boot == p.v.Self.Boot && !p.unfenced(h):
-		p.next.Ask = nil
-		return accept(r, "the lock is held since "+h.Since.UTC().Format("2006-01-02 15:04:05"))
-	case held && h.Boot == p.v.Self.Boot:
-		if ver := p.carried(); ver.Reason != "" {
-			ver.Duties = append(ver.Duties, duties...)
-			return ver
-		}
-		return Verdict{Reason: GrantLock, Detail: who(a.Reason, a.Client), Duties: duties,
-			Action: MarkActing{Revision: h.Revision, Answers: r.ID}}
-	case !held:
+	if !held {
 		if ok, ahead := p.free(); !ok {
 			return refuse(r, AwaitLock, ahead+"; the place is kept for "+placeKept.String())
 		}
 		if !p.sinceClear() {
 			return Verdict{Reason: HealthUnknown, Detail: "the members are looked at since the lock was free", Duties: duties}
 		}
-		if ver := p.carried(); ver.Reason != "" {
-			ver.Duties = append(ver.Duties, duties...)
-			return ver
-		}
 	}
+	again := held && h.Phase == Acting && h.Boot == p.v.Self.Boot
+	if ver := p.carried(); ver.Reason != "" && !(again && a.Reason == HoldOperator) {
+		ver.Duties = append(ver.Duties, duties...)
+		return ver // leadership may have come back since, too
+	}
+	switch {
+	case again && !p.unfenced(h):
+		p.next.Ask = nil
+		return accept(r, "the lock is held since "+h.Since.UTC().Format("2006-01-02 15:04:05"))
+	case held && h.Boot == p.v.Self.Boot:
+		return Verdict{Reason: GrantLock, Detail: who(a.Reason, a.Client), Duties: duties,
+			Action: MarkActing{Revision: h.Revision, Answers: r.ID}}
+	}
+	t := p.take(a.Reason, Acting)
+	t.Client, t.Why = a.Client, a.Why
 	return Verdict{Reason: GrantLock, Detail: who(a.Reason, a.Client), Duties: duties, Action: TakeSlot{Take: t, Answers: r.ID}}
 }
 

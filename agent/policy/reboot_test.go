@@ -251,16 +251,22 @@ func TestGrantNeedsFactsSinceClear(t *testing.T) {
 func TestGrantHandsOver(t *testing.T) {
 	for name, c := range map[string]struct {
 		leaders [3]MemberID // whom each member follows
-		held    bool        // the slot is granted to this boot
+		held    []Hold      // by this node, for this client
 		reason  Reason
 		action  Action
 	}{
-		"it leads":            {[3]MemberID{1, 1, 1}, false, HandOver, MoveLeader{To: 2}},
-		"it leads, held":      {[3]MemberID{1, 1, 1}, true, HandOver, MoveLeader{To: 2}},
-		"one follows it yet":  {[3]MemberID{2, 2, 1}, false, LeaderUnsettled, nil},
-		"one has none":        {[3]MemberID{2, 2, 0}, true, LeaderUnsettled, nil},
-		"another leads":       {[3]MemberID{2, 2, 2}, false, GrantLock, TakeSlot{Answers: "1", Take: Take{Reason: HoldFleetLock, Phase: Acting, Member: 1, Cluster: 9, Client: "z", Turn: 3}}},
-		"another leads, held": {[3]MemberID{3, 3, 3}, true, GrantLock, MarkActing{Revision: 7, Answers: "1"}},
+		"it leads":            {[3]MemberID{1, 1, 1}, nil, HandOver, MoveLeader{To: 2}},
+		"it leads, held":      {[3]MemberID{1, 1, 1}, rebooting(Granted, "b"), HandOver, MoveLeader{To: 2}},
+		"one follows it yet":  {[3]MemberID{2, 2, 1}, nil, LeaderUnsettled, nil},
+		"one has none":        {[3]MemberID{2, 2, 0}, rebooting(Granted, "b"), LeaderUnsettled, nil},
+		"another leads":       {[3]MemberID{2, 2, 2}, nil, GrantLock, TakeSlot{Answers: "1", Take: Take{Reason: HoldFleetLock, Phase: Acting, Member: 1, Cluster: 9, Client: "z", Turn: 3}}},
+		"another leads, held": {[3]MemberID{3, 3, 3}, rebooting(Granted, "b"), GrantLock, MarkActing{Revision: 7, Answers: "1"}},
+		// It was granted before and asks again: leadership may have come back since.
+		"it leads, granted before":          {[3]MemberID{1, 1, 1}, rebooting(Acting, "b"), HandOver, MoveLeader{To: 2}},
+		"another leads, granted before":     {[3]MemberID{2, 2, 2}, rebooting(Acting, "b"), RequestDone, AnswerRequest{ID: "1", OK: true, Answer: "the lock is held since 0001-01-01 00:00:00"}},
+		"it leads, in the last boot":        {[3]MemberID{1, 1, 1}, rebooting(Acting, "a"), HandOver, MoveLeader{To: 2}},
+		"one follows it, in the last boot":  {[3]MemberID{2, 2, 1}, rebooting(Acting, "a"), LeaderUnsettled, nil},
+		"another leads, from the last boot": {[3]MemberID{2, 2, 2}, rebooting(Acting, "a"), GrantLock, TakeSlot{Answers: "1", Take: Take{Reason: HoldFleetLock, Phase: Acting, Member: 1, Cluster: 9, Client: "z", Turn: 3, Revision: 7}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := updated()
@@ -271,10 +277,10 @@ func TestGrantHandsOver(t *testing.T) {
 				h.Value.Leader = to
 				v.Health[MemberID(i+1)] = h
 			}
-			if c.held {
-				v.Lock.Value.Holders = rebooting(Granted, "b")
-				v.Lock.Value.Holders[0].Reason, v.Lock.Value.Holders[0].Client = HoldFleetLock, "z"
+			for i := range c.held {
+				c.held[i].Reason, c.held[i].Client = HoldFleetLock, "z"
 			}
+			v.Lock.Value.Holders = c.held
 			p := look(DefaultConfig(), State{ClearSince: t0.Add(-time.Minute), ClearTurn: 3}, &v)
 			ver := requests(p)
 			if d := cmp.Diff(c.action, ver.Action); ver.Reason != c.reason || d != "" {

@@ -61,6 +61,10 @@ func TestSettled(t *testing.T) {
 	} {
 		v := steady()
 		take := Take{Reason: HoldFleetLock, Phase: c.phase, Client: "c"}
+		for id, h := range v.Health {
+			h.Value.Leader = 2
+			v.Health[id] = h
+		}
 		v.Last = LastAction{Action: TakeSlot{Take: take}, Ended: t0.Add(time.Millisecond)}
 		v.Now = t0.Add(2 * time.Millisecond)
 		v.Lock = Observed(Lock{Slots: 1, Revision: 7}, t0)

@@ -157,7 +157,15 @@ func (m *machine) startClient() {
 	}
 	c := &client{m: m, on: true}
 	m.sys.client = c
-	c.in(m.w.between(5*time.Second, time.Minute), c.steady)
+	first := c.steady
+	if !m.w.calm && m.w.chance(m.w.trouble(0.1)) {
+		// No client that is in order: it finds the next update, and asks under the hold of
+		// the boot before.
+		m.sys.update = true
+		m.sysChanged()
+		first = c.look
+	}
+	c.in(m.w.between(5*time.Second, time.Minute), first)
 }
 
 // in does the next step a while from now, if the client still runs in this boot.
