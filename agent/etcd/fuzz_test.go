@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,6 +51,32 @@ func FuzzLockValue(f *testing.F) {
 			if d := cmp.Diff(first, again); d != "" || from != fromAgain {
 				t.Fatalf("from %d, then %d (-first +second):\n%s", from, fromAgain, d)
 			}
+		}
+	})
+}
+
+// FuzzMetrics: whatever listens where a member's metrics are expected, what is read are
+// words that policy knows and numbers that are there, or nothing at all.
+func FuzzMetrics(f *testing.F) {
+	f.Add([]byte("# HELP x y\netcd_server_has_leader 1\netcd_server_is_leader 0\netcd_server_is_learner 0\n" +
+		"etcd_server_proposals_committed_total 1.5e+06\netcd_server_proposals_applied_total 12\ngrpc{code=\"x y\"} 3\n"))
+	f.Add([]byte("etcd_server_has_leader NaN\netcd_server_proposals_applied_total -1\netcd_server_proposals_committed_total 1e99"))
+	f.Add([]byte("etcd_server_has_leader"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var p policy.Pulse
+		if err := readMetrics(&p, bytes.NewReader(data)); err != nil {
+			if p != (policy.Pulse{}) {
+				t.Fatalf("of %v there is %+v", err, p)
+			}
+			return
+		}
+		for _, n := range []uint64{p.Committed, p.Applied} {
+			if n >= 1<<63 {
+				t.Fatalf("%+v", p)
+			}
+		}
+		if told := bytes.Contains(data, []byte("etcd_server_has_leader ")); (p.Leader != policy.LeaderUnknown) && !told || p.Leads && !bytes.Contains(data, []byte("etcd_server_is_leader ")) {
+			t.Fatalf("%+v of %q", p, data)
 		}
 	})
 }

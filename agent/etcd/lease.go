@@ -17,25 +17,38 @@ type lease struct {
 	grant sync.Mutex // held while one is granted, so that it is one
 	mu    sync.Mutex
 	id    clientv3.LeaseID
-	users int
+	users map[line]int
 }
 
-func (l *lease) join() {
+func (l *lease) join(in line) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.users++
+	if l.users == nil {
+		l.users = make(map[line]int)
+	}
+	l.users[in]++
 }
 
-// part ends one use; last: nobody uses the lease any more, and it is forgotten.
-func (l *lease) part() (id clientv3.LeaseID, last bool) {
+// in is how many keep a place in a line.
+func (l *lease) in(line line) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.users--
-	id, last = l.id, l.users == 0
+	return l.users[line]
+}
+
+// part ends one use, for a place in a line. others: somebody still keeps that place, for
+// another reason. last: nobody uses the lease any more, and it is forgotten.
+func (l *lease) part(from line) (id clientv3.LeaseID, others, last bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.users[from]--; l.users[from] == 0 {
+		delete(l.users, from)
+	}
+	id, others, last = l.id, l.users[from] > 0, len(l.users) == 0
 	if last {
 		l.id = clientv3.NoLease
 	}
-	return id, last
+	return id, others, last
 }
 
 func (l *lease) current() clientv3.LeaseID {

@@ -29,7 +29,7 @@ func TestLock(t *testing.T) {
 		"lifeOfAHold": testLifeOfAHold, "repeats": testRepeats, "comparisons": testComparisons,
 		"placeComparisons": testPlaceComparisons, "atOnce": testAtOnce,
 		"race": testRace, "fifo": testFIFO, "leavingFirst": testLeavingFirst, "givenUp": testGivenUp,
-		"leaseLoss": testLeaseLoss, "takeover": testTakeover, "malformed": testMalformed,
+		"leaseLoss": testLeaseLoss, "otherReason": testOtherReason, "takeover": testTakeover, "malformed": testMalformed,
 		"watcherLost": testRenewal, "slots": testSlots, "groups": testGroups,
 	} {
 		for _, group := range []string{policy.MembersGroup, "web"} {

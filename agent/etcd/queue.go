@@ -25,7 +25,7 @@ import (
 func (c *Client) KeepQueued(ctx context.Context, reason policy.HoldReason, poke func()) error {
 	l := lineOf(reason)
 	q := &queueing{c: c, reason: reason, line: l, key: c.keys().place(l, c.cfg.Self.Instance), poke: poke}
-	c.lease.join()
+	c.lease.join(l)
 	var err error
 	for ctx.Err() == nil {
 		rerr := q.round(ctx)
@@ -294,8 +294,8 @@ func (q *queueing) renew(ctx context.Context) error {
 // leave gives the place up, and the lease when nobody else uses it.
 func (q *queueing) leave(ctx context.Context) error {
 	c := q.c
-	id, last := c.lease.part()
-	if id == clientv3.NoLease {
+	id, others, last := c.lease.part(q.line)
+	if id == clientv3.NoLease || others {
 		return nil
 	}
 	known := c.standings()

@@ -132,6 +132,23 @@ func testLeaseLoss(t *testing.T, lt *lockTest) {
 	}
 }
 
+// Who waits for another reason than before keeps the place that the first one made.
+func testOtherReason(t *testing.T, lt *lockTest) {
+	c := lt.client(t, "i-a")
+	_, stop := queued(t, c, rebooting)
+	place := lockOf(t, c).Queue[0].Revision
+	_, stopOther := keep(t, c, policy.HoldFleetLock)
+	eventually(t, "both keep the place", func() bool { return c.lease.in(queueLine) == 2 })
+	must(t, stop())
+	if l := lockOf(t, c); len(l.Queue) != 1 || l.Queue[0].Revision != place {
+		t.Errorf("after the first reason: %+v", l.Queue)
+	}
+	must(t, stopOther())
+	if l := lockOf(t, c); len(l.Queue) != 0 {
+		t.Errorf("after both: %+v", l.Queue)
+	}
+}
+
 // An agent that restarted finds its place where it was.
 func testTakeover(t *testing.T, lt *lockTest) {
 	before := lt.client(t, "i-a")
