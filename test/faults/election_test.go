@@ -43,7 +43,19 @@ func electionLines() []line {
 			c.Security = s
 		}}
 	}
-	return append(planLines(),
+	// With every other etcd the same, for what a member without a leader serves and says, and
+	// how it comes back, is each version's own.
+	of := func(version string) []line {
+		begin := func(c *hosts.Config) { soon(c); ofEtcd(version)(c) }
+		return []line{
+			{name: "etcd " + version + " without a leader", waits: true, fresh: true, cfg: begin, scenarios: scenarios},
+			{name: "members of etcd " + version + " that do not hear each other", waits: true, fresh: true, cfg: func(c *hosts.Config) {
+				begin(c)
+				c.Links = hosts.Links{Delay: time.Millisecond}
+			}, scenarios: []scenario{{name: "both rounds of a plan", within: 3 * time.Minute, run: ofThree(bothRounds)}}},
+		}
+	}
+	return slices.Concat(planLines(), of("3.5"), of("3.7"), []line{
 		with("etcd without a leader", hosts.Security{}, append(slices.Clone(scenarios),
 			scenario{name: "an agent that lies", within: 2 * time.Minute, run: ofThree(liar)},
 			scenario{name: "a majority frozen, the third's agent answers garbage", within: 2 * time.Minute, run: ofThree(garbage)})...),
@@ -55,7 +67,8 @@ func electionLines() []line {
 					return err
 				}
 				return frozen(2, 2)(w)
-			})}))
+			})}),
+	})
 }
 
 // ofThree plays a story on a cluster of three that it forms first.
