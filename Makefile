@@ -4,7 +4,7 @@
 #   make test    unit tests, the adapters against real etcd, and the simulator
 #   make e2e     real systemd hosts in network namespaces (root)
 #   make faults  agents killed after every single action, and all else that goes wrong
-#   make fuzz    every parser
+#   make fuzz    the parsers of what others send or leave on disk
 #   make bench   speed and cost, in one run
 #   make etcd-versions   the adapters against every etcd that is supported
 #   make emulator-check  the emulated AWS by others' clients, and against others' emulators
@@ -82,7 +82,7 @@ e2e-repeat: build etcd
 faults: build etcds
 	$(GO) test -tags faults -count=1 -p 1 -timeout 40m -v ./test/faults -report $(abspath $(REPORT))
 
-# Every parser, FUZZTIME each.
+# Each of the parsers, FUZZTIME.
 fuzz:
 	FUZZTIME=$(FUZZTIME) GO=$(GO) test/fuzz/run.sh
 

@@ -38,7 +38,8 @@
 //	                  off, replaced at its address; root volume wiped; stale initial cluster;
 //	                  a heartbeat timeout of 30 s throughout
 //	TestGroup         standby, detached, warm pool in and out
-//	TestSurroundings  full disks, also under a member, and read-only ones; AWS answers 500 and IMDS is away for a minute;
+//	TestSurroundings  full disks, also under a member, and /etc/systemd/system (all of /etc that
+//	                  the agent may write) read-only; AWS answers 500 and IMDS is away for a minute;
 //	                  the machine stops in the middle of its leave; NOSPACE
 //	TestAWS           throttling for a minute; lists that are a minute old
 //	TestStuck         etcds frozen: one, a majority, all with one machine off; a leader that is
@@ -53,10 +54,14 @@
 //	TestRebootsOfEtcd an update for all three at once, with etcd 3.5 and 3.7
 //	TestGuard, TestMutualTLS
 //
-// The process harness (package faults) has all of these, too. There only, because they are
-// further moments of what is here and no other part of systemd: SIGKILL at every action, told
-// to go or a new size at every step of joining and forming, a warm pool of running instances,
-// instance refresh, lost answers.
+// The process harness (package faults) has most of these, too. Here only, because they need a
+// machine, its disks or its network: disks that are full, read-only or stand still, the stop
+// of a machine in the middle of its leave, the guard, real reboots, members that are cut off.
+// There only, because systemd has no part in them that is not seen here: SIGKILL at every
+// action, told to go or a new size at every step of joining and forming, a warm pool of
+// running instances, instance refresh, lost answers, a rolling upgrade and versions that do
+// not fit, weights, TLS with an authority only, passwords, certificates that are replaced,
+// peers that lie, workers.
 //
 // When a scenario fails, the journals of all hosts that ever were and the group's
 // event log are in .cache/e2e/<test>.

@@ -118,9 +118,14 @@ func (k *strikes) when(ctx context.Context, what string, effect func(context.Con
 			if len(ids) == 0 {
 				return errors.New("it did not happen")
 			}
+			killed := 0
 			for _, id := range ids {
 				n := k.f.hostNow(id).Kill("quorumd.service", syscall.SIGKILL)
 				k.f.t.Logf("%s: %s, %d processes killed", what, id, n)
+				killed += n
+			}
+			if killed == 0 {
+				return errors.New("no agent runs that could be killed")
 			}
 			return nil
 		})

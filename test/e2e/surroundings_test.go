@@ -179,6 +179,7 @@ func (f *Fleet) awsAway(ctx context.Context, before fleet.Members) {
 	ids := f.followers(ctx)
 	metadata, err := f.Cloud.AddFault(fakeaws.Fault{Kind: fakeaws.Outage, Service: "imds", Instance: ids[1]})
 	f.must(err)
+	f.reason(ctx, ids[1], "leave", "LifecycleUnknown") // and it stays: nothing says that it is told to go
 	f.awsFails(ctx, fakeaws.Outage, ids[0])
 	f.Cloud.RemoveFault(metadata)
 	f.wantKept(ctx, before, 2)
