@@ -86,6 +86,7 @@ type Client struct {
 	wanted []string // as given to SetEndpoints, normalized
 	pool   map[string]*endpoint
 	last   string // the endpoint that answered last
+	leads  string // the one whose member led when it was probed last, empty: not known
 }
 
 // New makes a client. It does not connect yet.
@@ -204,13 +205,15 @@ func (c *Client) order() []string {
 		e := c.pool[u]
 		switch {
 		case u == own:
-			return 3
+			return 4
 		case e != nil && e.failed:
-			return 2
-		case u == c.last:
+			return 3
+		case u == c.leads: // a follower would only hand it on, and answer later
 			return 0
+		case u == c.last:
+			return 1
 		}
-		return 1
+		return 2
 	}
 	urls := slices.Clone(c.wanted)
 	slices.SortStableFunc(urls, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })

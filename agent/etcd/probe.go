@@ -46,7 +46,7 @@ func (c *Client) Probe(ctx context.Context, clientURL string) (policy.Health, er
 		}
 	}
 	if ctx.Err() != context.Canceled { // else it says something of the caller only
-		c.probed(e, err)
+		c.probed(e, err, h.Serves && h.Leader == h.Member)
 	}
 	if err != nil {
 		return policy.Health{}, fmt.Errorf("probe: %w", err)
@@ -54,12 +54,18 @@ func (c *Client) Probe(ctx context.Context, clientURL string) (policy.Health, er
 	return h, nil
 }
 
-// probed remembers that an endpoint is away, or no longer so. Unlike a call's
-// success a probe's does not make the endpoint the preferred one.
-func (c *Client) probed(e *endpoint, err error) {
+// probed remembers that an endpoint is away, or no longer so, and which one leads. Unlike
+// a call's success another probe's does not make the endpoint the preferred one.
+func (c *Client) probed(e *endpoint, err error, leads bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e.failed = err != nil
+	switch {
+	case err == nil && leads:
+		c.leads = e.url
+	case c.leads == e.url:
+		c.leads = ""
+	}
 }
 
 func health(st *clientv3.StatusResponse) policy.Health {

@@ -119,6 +119,10 @@ func TestEndpoints(t *testing.T) {
 		t.Errorf("probe: %v", err)
 	}
 	want("c is away", "http://b:1", "http://c:1", "http://own:1")
+	c.probed(c.pool["http://c:1"], nil, true)
+	want("c leads", "http://c:1", "http://b:1", "http://own:1")
+	c.probed(c.pool["http://c:1"], errors.New("refused"), false)
+	want("the leader is away", "http://b:1", "http://c:1", "http://own:1")
 	c.last = "http://own:1"
 	want("own answered", "http://b:1", "http://c:1", "http://own:1")
 	if _, err := c.Probe(t.Context(), "nonsense"); err == nil {
