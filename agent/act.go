@@ -138,6 +138,9 @@ func (a *Agent) finish(e ended) {
 		r := v.Receipts[e.action.Key()].After(e.began, end, e.err)
 		r.Detail = e.detail
 		v.Receipts[e.action.Key()] = r
+		if e.err == nil && policy.OnlyFailures(e.action) {
+			delete(v.Receipts, e.action.Key())
+		}
 		for key, old := range v.Receipts {
 			if end.Sub(old.Ended) > keepReceipts {
 				delete(v.Receipts, key)
@@ -151,15 +154,18 @@ func (a *Agent) finish(e ended) {
 	if ans, ok := policy.Answer(e.action); ok && e.err == nil {
 		a.waiting.answer(ans)
 	}
-	if l := a.parts.Lock.Seen(); e.err == nil && policy.Shown(e.action, a.opts.Self, l) {
+	l := a.parts.Lock.Seen()
+	shown := e.err == nil && policy.Shown(e.action, a.opts.Self, l)
+	if shown {
 		// The transaction that did it looked at the lock, too: nobody need wait for another look.
+		a.shown.Store(&shownLock{revision: l.Revision, ended: end})
 		put(a.board, "lock", func(v *policy.View) *policy.Fact[policy.Lock] { return &v.Lock }, l, e.began, nil)
 	}
 	if _, ok := e.action.(policy.WriteRecord); ok {
 		a.sources["peers"].now() // a promise rests on what others say after it was written
 	}
 	for _, name := range policy.Affected(e.action) {
-		if o, ok := a.sources[name]; ok {
+		if o, ok := a.sources[name]; ok && !(shown && name == policy.SourceLock.String()) {
 			o.now()
 		}
 	}

@@ -55,6 +55,7 @@ type Agent struct {
 	now     func() time.Time
 
 	published atomic.Pointer[Pass]
+	shown     atomic.Pointer[shownLock]
 
 	askMu  sync.Mutex
 	askEC2 []policy.InstanceID // which instances to ask EC2 about
@@ -66,12 +67,20 @@ type Agent struct {
 	duties  duties
 	pulses  pulses // the pulse observer's own
 	waiting requests
+	status  *spaced // tells systemd
 
 	// Of the loop's own goroutine only.
 	state  policy.State
 	seq    uint64
 	said   map[policy.Concern]policy.Reason
 	warned map[string]string
+}
+
+// shownLock is the lock's revision in the newest look at it that an action's own
+// transaction had, and when that had ended.
+type shownLock struct {
+	revision int64
+	ended    time.Time
 }
 
 // New makes an agent.
@@ -102,6 +111,7 @@ func New(opts Options, parts Parts) *Agent {
 		a.board.view.Wants[s] = policy.Fact[policy.Want]{}
 	}
 	a.waiting.init()
+	a.status = seldom(statusSpacing, a.showStatus)
 	a.observers()
 	return a
 }
@@ -132,6 +142,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.loop(ctx) })
 	err := g.Wait()
 	a.duties.stopAll()
+	a.status.stop()
 	return err
 }
 
@@ -142,6 +153,7 @@ func (a *Agent) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	ready := false
+	var fed time.Time // when the watchdog was last
 	for {
 		select {
 		case <-ctx.Done():
@@ -151,13 +163,17 @@ func (a *Agent) loop(ctx context.Context) error {
 		case e := <-a.ended:
 			a.finish(e)
 		}
+		a.board.heed()
 		next := a.pass(ctx)
 		if !ready {
 			ready = true
 			a.notify("ready", a.parts.Notify.Ready())
 		}
-		if a.opts.Watchdog > 0 {
+		// Passes may follow each other by the millisecond; longest sees to it that one comes
+		// within half the watchdog's time.
+		if now := a.now(); a.opts.Watchdog > 0 && now.Sub(fed) >= a.opts.Watchdog/4 {
 			a.notify("watchdog", a.parts.Notify.Watchdog())
+			fed = now
 		}
 		timer.Reset(max(0, min(a.longest(), next.Sub(a.now()))))
 	}
@@ -191,14 +207,19 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 	// What is to be done is published before it is done.
 	p := &Pass{Seq: a.seq, At: began, View: v, Decision: d}
 	a.published.Store(p)
-	a.say(p)
-	a.metrics.pass(p, a.now().Sub(began))
+	changed := a.say(p)
+	took := a.now().Sub(began)
+	if d.Action != nil {
+		a.begin(ctx, d)
+	}
+	if changed {
+		a.status.now()
+	}
+	a.metrics.pass(p, took)
 	a.metrics.election.pass(p, state.Vote)
 	a.apply(ctx, d.Duties)
 	a.hasten(v, d)
-	if d.Action != nil {
-		a.begin(ctx, d)
-	} else {
+	if d.Action == nil {
 		a.keepEndpoints(v)
 	}
 	next := began.Add(time.Hour)
@@ -210,9 +231,8 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 	return next
 }
 
-// say logs every concern whose reason changed, and tells systemd the gist.
-func (a *Agent) say(p *Pass) {
-	changed := false
+// say logs every concern whose reason changed, and reports whether one did.
+func (a *Agent) say(p *Pass) (changed bool) {
 	a.warn(p.Decision.Warnings)
 	for _, c := range policy.Concerns() {
 		ver := p.Decision.Verdicts[c]
@@ -228,11 +248,14 @@ func (a *Agent) say(p *Pass) {
 		}
 		a.log.Log(context.Background(), level, "decided", "concern", c, "reason", ver.Reason, "detail", ver.Detail, "seq", p.Seq)
 	}
-	if changed {
-		v := p.Decision.Verdicts
-		a.notify("status", a.parts.Notify.Status(fmt.Sprintf("leave: %s; steward: %s; join: %s; reboot: %s",
-			v[policy.ConcernLeave].Reason, v[policy.ConcernSteward].Reason, v[policy.ConcernJoin].Reason, v[policy.ConcernReboot].Reason)))
-	}
+	return changed
+}
+
+// showStatus tells systemd the gist of the newest pass.
+func (a *Agent) showStatus() {
+	v := a.Published().Decision.Verdicts
+	a.notify("status", a.parts.Notify.Status(fmt.Sprintf("leave: %s; steward: %s; join: %s; reboot: %s",
+		v[policy.ConcernLeave].Reason, v[policy.ConcernSteward].Reason, v[policy.ConcernJoin].Reason, v[policy.ConcernReboot].Reason)))
 }
 
 // warn logs each warning when it appears and when it is gone.

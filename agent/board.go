@@ -35,6 +35,14 @@ func (b *board) wake() {
 	}
 }
 
+// heed forgets who woke the loop until now: the pass that follows sees what they wrote.
+func (b *board) heed() {
+	select {
+	case <-b.poke:
+	default:
+	}
+}
+
 // change runs f on the view under the lock, and wakes the loop.
 func (b *board) change(f func(v *policy.View)) {
 	b.mu.Lock()

@@ -25,6 +25,11 @@ const (
 	// Of a node that joins, and of the steward while one does.
 	versionsEvery = 5 * time.Second
 	watchRetry    = 5 * time.Second
+	// Who waits for the lock is woken by what it waits for: see Lock.KeepQueued. Everybody
+	// else need not look at each of many changes that follow each other.
+	watchSpacing = 100 * time.Millisecond
+	// What systemd shows as the unit's status may be that old.
+	statusSpacing = 250 * time.Millisecond
 	groupHistory  = 2 * time.Minute // two polls of the steward
 	etcdTimeout   = 3 * time.Second
 	probeTimeout  = time.Second
@@ -32,13 +37,14 @@ const (
 	awsTimeout    = 10 * time.Second
 )
 
-// observer polls one source: every `every` (0: only when kicked), and at once
-// when kicked. A kick during a poll causes another poll after it, so whoever
+// observer polls one source: every `every` (0: never), and at once when kicked. A kick during a poll causes another poll after it, so whoever
 // kicks gets an observation that began after the kick.
 type observer struct {
 	name string
 	poll func(ctx context.Context)
 	kick chan struct{}
+	// paced: the interval has become shorter.
+	paced chan struct{}
 
 	mu    sync.Mutex
 	every time.Duration
@@ -47,7 +53,7 @@ type observer struct {
 }
 
 func newObserver(name string, every time.Duration, poll func(context.Context)) *observer {
-	return &observer{name: name, every: every, poll: poll, kick: make(chan struct{}, 1)}
+	return &observer{name: name, every: every, poll: poll, kick: make(chan struct{}, 1), paced: make(chan struct{}, 1)}
 }
 
 // now asks for an observation at once.
@@ -58,14 +64,18 @@ func (o *observer) now() {
 	}
 }
 
-// pace sets the interval; a shorter one takes effect at once.
+// pace sets the interval. A shorter one takes effect at once: the next poll is that long
+// after the last one, which may be now.
 func (o *observer) pace(every time.Duration) {
 	o.mu.Lock()
 	was := o.every
 	o.every = every
 	o.mu.Unlock()
 	if every != 0 && (was == 0 || every < was) {
-		o.now()
+		select {
+		case o.paced <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -82,14 +92,21 @@ func (o *observer) run(ctx context.Context) {
 	if o.interval() == 0 {
 		timer.Stop()
 	}
+	var last time.Time // when the last poll began
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-o.paced:
+			if every := o.interval(); every != 0 {
+				timer.Reset(max(0, every-time.Since(last)))
+			}
+			continue
 		case <-timer.C:
 		case <-o.kick:
 		}
 		if o.interval() != 0 {
+			last = time.Now()
 			o.poll(ctx)
 		}
 		timer.Stop()
@@ -232,10 +249,12 @@ func (a *Agent) sawUnit(u policy.Unit, at time.Time, err error) {
 func (a *Agent) watchCluster(ctx context.Context) {
 	for ctx.Err() == nil {
 		if a.board.snapshot().Members.Known() {
-			err := a.parts.Finder.Watch(ctx, func() {
+			look := seldom(watchSpacing, func() {
 				a.sources["members"].now()
 				a.sources["lock"].now()
 			})
+			err := a.parts.Finder.Watch(ctx, look.now)
+			look.stop()
 			if err != nil && ctx.Err() == nil {
 				a.log.Debug("watch of the cluster's keys ended", "error", err)
 			}
@@ -244,6 +263,53 @@ func (a *Agent) watchCluster(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(watchRetry):
 		}
+	}
+}
+
+// spaced runs a function when asked, at once, but with a pause after each run: who asks
+// in a pause has it run at the pause's end.
+type spaced struct {
+	run   func()
+	pause time.Duration
+
+	mu    sync.Mutex
+	timer *time.Timer // of the pause, nil outside
+	again bool
+	ended bool
+}
+
+func seldom(pause time.Duration, run func()) *spaced { return &spaced{run: run, pause: pause} }
+
+func (s *spaced) now() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.again = true
+	if s.timer == nil {
+		s.next()
+	}
+}
+
+// next runs it if somebody asked, and begins a pause.
+func (s *spaced) next() {
+	s.timer = nil
+	if s.again && !s.ended {
+		s.again = false
+		s.timer = time.AfterFunc(s.pause, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.next()
+		})
+		s.run()
+	}
+}
+
+// stop: it runs no more.
+func (s *spaced) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	if s.timer != nil {
+		s.timer.Stop()
 	}
 }
 
@@ -309,6 +375,9 @@ func (a *Agent) observeLock(ctx context.Context) {
 	defer cancel()
 	began := a.now()
 	v, err := a.parts.Lock.Lock(ctx)
+	if s := a.shown.Load(); err == nil && s != nil && v.Revision < s.revision && began.Before(s.ended) {
+		return // an action of this node's was answered meanwhile, and has shown more
+	}
 	put(a.board, "lock", func(v *policy.View) *policy.Fact[policy.Lock] { return &v.Lock }, v, began, err)
 }
 

@@ -199,6 +199,16 @@ func (a Reboot) Key() string        { return a.Kind() }
 func (a CompleteHook) Key() string  { return CompleteKey(a.Hook) }
 func (a AnswerRequest) Key() string { return a.Kind() + "/" + a.ID }
 
+// OnlyFailures reports whether nothing ever looks back at an action of this kind that
+// succeeded: the receipt of one need not be kept. Each has a key of its own.
+func OnlyFailures(a Action) bool {
+	switch a.(type) {
+	case ReleaseHold, AnswerRequest:
+		return true
+	}
+	return false
+}
+
 // Answer gives the answer to the request that an action's success grants, if there
 // is one: what was done is the answer, without another look at the world.
 func Answer(a Action) (AnswerRequest, bool) {

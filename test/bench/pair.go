@@ -56,6 +56,16 @@ func (b *bench) measureAgentPair(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	h := f.Hosts()[0]
+	// The first grant may wait for all members, and for leadership to go elsewhere.
+	first, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err = fleet.Until(first, 100*time.Millisecond, "the first grant", func(ctx context.Context) error { return ask(ctx, h.FleetLockURL(), preReboot) })
+	if err == nil {
+		err = ask(ctx, h.FleetLockURL(), steadyState)
+	}
+	if err != nil {
+		return err
+	}
 	pair, bare, err := asPairs(ctx, h.FleetLockURL(), h.ClientURL())
 	if err != nil {
 		return err
