@@ -82,7 +82,7 @@ func (a *app) explainFresh(s peer.Status) {
 	if s.Members != nil {
 		for _, m := range s.Members.List {
 			found++
-			a.ui.say("  member %s of %s: %s", m.ID, orUnknown(m.Instance), health(m))
+			a.ui.say("  member %s of %s: %s", m.ID, orUnknown(m.Instance), health(m, nil))
 		}
 	}
 	for _, o := range s.Agents {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,6 +104,8 @@ type electionReport struct {
 	Reason string `json:"reason"`
 	Means  string `json:"means,omitempty"`
 	Do     string `json:"do,omitempty"`
+	// Would is what the agents would do if they were asked now.
+	Would string `json:"would"`
 	// Nodes are this one, then all whose agents this one's knows.
 	Nodes []electionNode `json:"nodes"`
 	// Answer is the agent's, or Error why there is none: it is refused, or not decided.
@@ -134,7 +137,28 @@ func electionOf(r report) electionReport {
 	for _, o := range r.Others {
 		out.Nodes = append(out.Nodes, electionNodeOf(o.Instance, o.Status, o.Error))
 	}
+	out.Would = wouldDo(out)
 	return out
+}
+
+// wouldDo tells what comes of asking now, by what this node's agent says. The agent
+// decides when it is asked, by the newest words.
+func wouldDo(r electionReport) string {
+	const restart = "etcd would be restarted one node after another, first where it does not answer, then where it knows least; " +
+		"if that brings no leader, all stop and start again together. Each serving node saves a snapshot first"
+	switch reason := policy.Reason(r.Reason); {
+	case r.Nodes[0].Plan != "":
+		return "nothing more: " + r.Nodes[0].Plan + " is under way"
+	case reason == policy.Electing:
+		return "if a majority still knows no leader then, " + restart + "; else the agent would refuse, with the reason"
+	case slices.Contains([]policy.Reason{policy.ElectionStuck, policy.ElectionOff, policy.ElectionCooldown, policy.AwaitHolder}, reason):
+		return "if a majority agrees, " + restart
+	case reason == policy.AttemptsSpent:
+		return "if an operator's attempts are not spent, too, and a majority agrees, " + restart
+	case r.Reason == "":
+		return "not known: this node's agent says nothing of elections"
+	}
+	return "the agent would refuse: " + r.Reason
 }
 
 // electionNodeOf is one node; nothing is known of it where s is nil.
@@ -179,7 +203,7 @@ func (a *app) explainElection(r electionReport) error {
 		return err
 	}
 	a.ui.say("This node's agent: %s: %s %s", orUnknown(r.Reason), r.Means, r.Do)
-	a.ui.say("If a majority agrees, etcd is restarted one node after another; if that brings no leader, all stop and start again together.")
+	a.ui.say("Asked now: %s.", r.Would)
 	return nil
 }
 

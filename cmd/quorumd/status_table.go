@@ -205,7 +205,7 @@ func (r report) node(id, state string, m peer.Member, isMember bool) []string {
 	if !isMember {
 		return row
 	}
-	row[1], row[3] = m.ID.String(), health(m)
+	row[1], row[3] = m.ID.String(), health(m, r.pulse(id))
 	if m.Learner {
 		row[1] += " (learner)"
 	}
@@ -230,9 +230,35 @@ func (r report) leader() peer.ID {
 	return leader
 }
 
-// health is a member's health in a word or two.
-func health(m peer.Member) string {
+// status is what an instance's own agent says, nil where it was not heard.
+func (r report) status(id string) *peer.Status {
+	if id == r.Self.Instance {
+		return &r.Self
+	}
+	for _, o := range r.Others {
+		if o.Instance == id {
+			return o.Status
+		}
+	}
+	return nil
+}
+
+// pulse is what an instance's own agent sees of its etcd without a quorum, nil where it
+// does not tell.
+func (r report) pulse(id string) *peer.Pulse {
+	if s := r.status(id); s != nil {
+		return s.Etcd.Pulse
+	}
+	return nil
+}
+
+// health is a member's health in a word or two. Its own agent also tells of an etcd that
+// was started without a quorum: it serves no clients, and knows no leader.
+func health(m peer.Member, p *peer.Pulse) string {
 	h := m.Health
+	if p != nil && p.Knows == string(policy.LeaderNone) && (h == nil || !h.Serves) {
+		return "no leader"
+	}
 	switch {
 	case h == nil && !m.Started:
 		return "not started"
@@ -251,15 +277,7 @@ func health(m peer.Member) string {
 // reboot is why an instance does not reboot, by its own agent's word; empty where
 // nobody wants it to.
 func (r report) reboot(id string) string {
-	s := &r.Self
-	if id != s.Instance {
-		s = nil
-		for _, o := range r.Others {
-			if o.Instance == id {
-				s = o.Status
-			}
-		}
-	}
+	s := r.status(id)
 	if s == nil {
 		return ""
 	}
@@ -273,13 +291,8 @@ func (r report) reboot(id string) string {
 
 // phase is where an instance's own agent says it is.
 func (r report) phase(id string) string {
-	if id == r.Self.Instance {
-		return phase(r.Self)
-	}
-	for _, o := range r.Others {
-		if o.Instance == id && o.Status != nil {
-			return phase(*o.Status)
-		}
+	if s := r.status(id); s != nil {
+		return phase(*s)
 	}
 	return "unknown"
 }
