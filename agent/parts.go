@@ -125,6 +125,8 @@ type Services interface {
 // nothing to do.
 type Scripts interface {
 	Run(ctx context.Context, when policy.ScriptsWhen) error
+	// Any reports whether there is something to run, also where nobody can tell.
+	Any(when policy.ScriptsWhen) bool
 }
 
 // UnitWatcher reads the state of etcd's systemd unit.

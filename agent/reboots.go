@@ -110,7 +110,8 @@ func (a *Agent) runScripts(ctx context.Context, duty policy.RunScripts) {
 // held, acting, and the cluster can do without this node now. An error means that the
 // outcome is not known.
 func (a *Agent) PreReboot(ctx context.Context, client, group string) (policy.AnswerRequest, error) {
-	return a.ask(ctx, policy.Request{Kind: policy.PreReboot, Client: client, Group: group}, fleetLockPatience)
+	scripts := a.parts.Scripts != nil && a.parts.Scripts.Any(policy.ScriptsBefore)
+	return a.ask(ctx, policy.Request{Kind: policy.PreReboot, Client: client, Group: group, Scripts: scripts}, fleetLockPatience)
 }
 
 // SteadyState is a FleetLock client's release. OK: nothing is held for it any more.

@@ -32,6 +32,8 @@ func withSystem(w *world) *system {
 	return s
 }
 
+func (s *system) Any(policy.ScriptsWhen) bool { return s.scripts != nil }
+
 func (s *system) watch(ctx context.Context, report func(policy.Want, error)) error {
 	report(policy.Want{}, nil)
 	for {

@@ -61,6 +61,12 @@ func (s Scripts) Run(ctx context.Context) error {
 	return nil
 }
 
+// Any reports whether Run would run something, or fail before it does.
+func (s Scripts) Any() bool {
+	paths, err := s.list()
+	return err != nil || len(paths) > 0
+}
+
 func (s Scripts) one(ctx context.Context, path string) error {
 	began := time.Now()
 	s.Log.Info("script starts", "script", path)

@@ -47,16 +47,23 @@ func TestScriptsInOrder(t *testing.T) {
 	ok(t, os.Mkdir(filepath.Join(s.Dir, "12-dir"), 0o700))
 	ok(t, os.Symlink(filepath.Join(s.Dir, "9"), filepath.Join(s.Dir, "30-link")))
 	ok(t, s.Run(t.Context()))
-	if got := ran(); got != "10-a 20-b 9 9" {
-		t.Errorf("ran %q", got)
+	if got := ran(); got != "10-a 20-b 9 9" || !s.Any() {
+		t.Errorf("ran %q, any: %t", got, s.Any())
 	}
 }
 
 func TestNoScripts(t *testing.T) {
 	s, _ := scripts(t, nil)
+	write(t, filepath.Join(s.Dir, "readme"), "not a program", 0o600)
 	ok(t, s.Run(t.Context()))
+	if s.Any() {
+		t.Error("there is something to run")
+	}
 	s.Dir = filepath.Join(s.Dir, "none")
 	ok(t, s.Run(t.Context()))
+	if s.Any() {
+		t.Error("there is something to run in no directory")
+	}
 }
 
 func TestFirstFailureStops(t *testing.T) {
@@ -88,7 +95,7 @@ func TestScriptsOfOthers(t *testing.T) {
 	}
 	s, ran := scripts(t, map[string]string{"1": ""})
 	ok(t, os.Chmod(s.Dir, 0o777))
-	if err := s.Run(t.Context()); err == nil || ran() != "" {
+	if err := s.Run(t.Context()); err == nil || ran() != "" || !s.Any() {
 		t.Errorf("in a directory that everybody may write: %v, ran %q", err, ran())
 	}
 }

@@ -131,6 +131,9 @@ type State struct {
 	// who asked for it.
 	GrantedAt    int64
 	GrantedSince time.Time
+	// ScriptsFor is the revision of the hold under which a client's request had the scripts
+	// run that come before a reboot.
+	ScriptsFor int64
 	// WellSince is since when this node is healthy again after its reboot.
 	WellSince time.Time
 	// Vote is about elections of etcd.

@@ -34,6 +34,8 @@ type Ask struct {
 	// Reason is HoldFleetLock or HoldOperator.
 	Reason      HoldReason
 	Client, Why string
+	// Scripts: see Request.
+	Scripts bool
 	// Asked is when they last asked.
 	Asked time.Time
 }
@@ -161,6 +163,11 @@ func reboot(p *pass) Verdict {
 			return own
 		}
 	}
+	if ask.Scripts {
+		if ver := p.scriptFailed(); ver.Reason != "" {
+			return ver
+		}
+	}
 	ver := p.await(p.claim(ask.Reason, ask.Client, ask.Why))
 	if _, take := ver.Action.(TakeSlot); take && p.asking(ask) {
 		// Who asked stands at the door: the request takes it, straight into acting.
@@ -265,12 +272,20 @@ func (p *pass) mayBegin(w wish) Verdict {
 			return Verdict{Reason: AwaitUsers, Detail: strings.Join(l.Value.Users, "; "), Recheck: until}
 		}
 	}
+	if ver := p.scriptFailed(); ver.Reason != "" {
+		return ver
+	}
+	return p.hindered(p.cfg.StaleAfter)
+}
+
+// scriptFailed: what runs before a reboot failed a while ago, and has its pause.
+func (p *pass) scriptFailed() Verdict {
 	if r := p.v.Receipts[ScriptsKey(ScriptsBefore)]; r.Failures > 0 {
 		if again := r.Ended.Add(scriptsAgain); p.now.Before(again) {
 			return Verdict{Reason: ScriptFailed, Detail: r.LastErr, Recheck: again}
 		}
 	}
-	return p.hindered(p.cfg.StaleAfter)
+	return Verdict{}
 }
 
 // login tells whether logind would reboot the machine.

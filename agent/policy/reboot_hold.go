@@ -69,11 +69,26 @@ func (p *pass) keep(h Hold) Verdict {
 	if ver.Reason == "" && h.Reason == HoldFleetLock {
 		ver = p.window(wish{})
 	}
+	begun := p.next.ScriptsFor == h.Revision
+	if ver.Reason == "" && begun {
+		ver = p.scriptFailed()
+	}
 	if ver.Reason != "" && !patient(ver) {
 		ver.Recheck = earlier(ver.Recheck, until)
 		return giveBack(h, ver)
 	}
-	return Verdict{Reason: PlaceKept, Detail: "for " + who(h.Reason, h.Client), Recheck: until, Duties: []Duty{WatchGroup{Every: rebootWatch}}}
+	duties := []Duty{WatchGroup{Every: rebootWatch}}
+	if begun && !p.ranBefore(h) { // they go on while the client is away
+		return Verdict{Reason: RunBefore, Detail: "for " + who(h.Reason, h.Client), Recheck: until,
+			Duties: append(duties, RunScripts{When: ScriptsBefore, Revision: h.Revision})}
+	}
+	return Verdict{Reason: PlaceKept, Detail: "for " + who(h.Reason, h.Client), Recheck: until, Duties: duties}
+}
+
+// ranBefore: what runs before a reboot has run under this hold.
+func (p *pass) ranBefore(h Hold) bool {
+	r := p.v.Receipts[ScriptsKey(ScriptsBefore)]
+	return r.Done() && r.Detail == token(h)
 }
 
 func who(r HoldReason, client string) string {
@@ -111,7 +126,7 @@ func (p *pass) prepare(h Hold) Verdict {
 	step := func(r Reason, detail string, a Action) Verdict {
 		return Verdict{Reason: r, Detail: detail, Action: a, Duties: duties}
 	}
-	if r := p.v.Receipts[ScriptsKey(ScriptsBefore)]; !r.Done() || r.Detail != token(h) {
+	if !p.ranBefore(h) {
 		duties = append(duties, RunScripts{When: ScriptsBefore, Revision: h.Revision})
 		return step(RunBefore, "", nil)
 	}

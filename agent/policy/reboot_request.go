@@ -94,7 +94,7 @@ func (p *pass) preReboot(r Request) Verdict {
 	if p.cfg.Role == RoleWorker && r.Group != p.cfg.LockGroup {
 		return refuse(r, WrongGroup, fmt.Sprintf("this node is in reboot group %q, not in %q", p.cfg.LockGroup, r.Group))
 	}
-	return p.grant(r, &Ask{Reason: HoldFleetLock, Client: r.Client, Asked: p.now})
+	return p.grant(r, &Ask{Reason: HoldFleetLock, Client: r.Client, Scripts: r.Scripts, Asked: p.now})
 }
 
 // grant answers yes only where the lock is held for who asks, acting, and the
@@ -142,6 +142,12 @@ func (p *pass) grant(r Request, a *Ask) Verdict {
 		ver.Duties = append(ver.Duties, duties...)
 		return ver // leadership may have come back since, too
 	}
+	if a.Scripts && !again {
+		if ver := p.scriptsFirst(r, a, h, held); ver.Reason != "" {
+			ver.Duties = append(ver.Duties, duties...)
+			return ver
+		}
+	}
 	switch {
 	case again && !p.unfenced(h):
 		p.next.Ask = nil
@@ -153,6 +159,22 @@ func (p *pass) grant(r Request, a *Ask) Verdict {
 	t := p.take(a.Reason, Acting)
 	t.Client, t.Why = a.Client, a.Why
 	return Verdict{Reason: GrantLock, Detail: who(a.Reason, a.Client), Duties: duties, Action: TakeSlot{Take: t, Answers: r.ID}}
+}
+
+// scriptsFirst has what comes before a reboot run under the client's slot, before it is
+// granted. No Reason: it has run. A client that is told no meanwhile asks again.
+func (p *pass) scriptsFirst(r Request, a *Ask, h Hold, held bool) Verdict {
+	if ver := p.scriptFailed(); ver.Reason != "" {
+		return refuse(r, ver.Reason, ver.Detail)
+	}
+	switch {
+	case !held:
+		return Verdict{Reason: TakeLock, Detail: who(a.Reason, a.Client), Action: TakeSlot{Take: p.claim(a.Reason, a.Client, a.Why)}}
+	case !p.ranBefore(h):
+		p.next.ScriptsFor = h.Revision
+		return Verdict{Reason: RunBefore, Detail: "for " + who(a.Reason, a.Client), Duties: []Duty{RunScripts{When: ScriptsBefore, Revision: h.Revision}}}
+	}
+	return Verdict{}
 }
 
 // mayGrant tells why nobody may be let reboot this machine, or have its lock, now.

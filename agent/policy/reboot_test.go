@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -288,6 +289,55 @@ func TestGrantHandsOver(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What runs before a reboot runs under a client's slot, before it is granted: also while the
+// client is away, and not a second time under the same hold.
+func TestScriptsBeforeGrant(t *testing.T) {
+	v := updated()
+	v.Wants = nil
+	for id, h := range v.Health {
+		h.Value.Leader = 2
+		v.Health[id] = h
+	}
+	asks := []Request{{ID: "1", Kind: PreReboot, Client: "z", Group: "g", Scripts: true}}
+	s := State{ClearSince: t0.Add(-time.Minute), ClearTurn: 3}
+	run := func(rev int64) Duty { return RunScripts{When: ScriptsBefore, Revision: rev} }
+	step := func(what string, c Concern, reason Reason, action Action, duty Duty) {
+		t.Helper()
+		var d Decision
+		s, d = Next(DefaultConfig(), s, v)
+		if diff := cmp.Diff(action, d.Action); d.Verdicts[c].Reason != reason || diff != "" {
+			t.Fatalf("%s: %s (%s), want %s; action (-want +got):\n%s", what, d.Verdicts[c].Reason, d.Verdicts[c].Detail, reason, diff)
+		}
+		if got := slices.ContainsFunc(d.Duties, func(d Duty) bool { _, ok := d.(RunScripts); return ok }); got != (duty != nil) ||
+			duty != nil && !slices.Contains(d.Duties, duty) {
+			t.Fatalf("%s: duties %v, want %v", what, d.Duties, duty)
+		}
+	}
+	v.Requests = asks
+	step("asked", ConcernRequest, TakeLock, TakeSlot{Take: Take{Reason: HoldFleetLock, Phase: Granted, Member: 1, Cluster: 9, Client: "z", Turn: 3}}, nil)
+	v.Lock.Value.Holders = rebooting(Granted, "b")
+	v.Lock.Value.Holders[0].Reason, v.Lock.Value.Holders[0].Client = HoldFleetLock, "z"
+	v.Requests = nil
+	step("nobody asks yet", ConcernReboot, PlaceKept, nil, nil)
+	v.Requests = asks
+	step("granted", ConcernRequest, RunBefore, nil, run(7))
+	v.Requests = nil
+	step("the client is away", ConcernReboot, RunBefore, nil, run(7))
+	key := ScriptsKey(ScriptsBefore)
+	v.Receipts[key] = Receipt{Ended: t0, Succeeded: t0, Detail: "7"}
+	step("they have run", ConcernReboot, PlaceKept, nil, nil)
+	v.Requests = asks
+	step("asked again", ConcernRequest, GrantLock, MarkActing{Revision: 7, Answers: "1"}, nil)
+
+	// They fail: the client is told, and the slot is for others, until a while later.
+	v.Receipts[key] = Receipt{Ended: t0, Failures: 1, LastErr: "drain: exit status 1"}
+	step("failed", ConcernRequest, ScriptFailed, AnswerRequest{ID: "1", Reason: ScriptFailed, Answer: "drain: exit status 1"}, nil)
+	v.Requests = nil
+	step("failed, the client is away", ConcernReboot, GiveBackLock, ReleaseHold{Instance: "i-1", Revision: 7}, nil)
+	v.Lock.Value.Holders = nil
+	step("it is not taken again", ConcernReboot, ScriptFailed, nil, nil)
 }
 
 // A client that says steady-state while its hold is one for leaving is done with it: when

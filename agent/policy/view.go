@@ -444,6 +444,9 @@ type Request struct {
 	Kind RequestKind
 	// Client and Group are a FleetLock client's id and group.
 	Client, Group string
+	// Scripts: a FleetLock client asks, and there are programs to run before a reboot, or
+	// nobody can tell. They run under the slot before the client is granted it.
+	Scripts bool
 	// Why is an operator's reason.
 	Why string
 	// Instance is whose hold is to be released, empty: this node's own; Revision the

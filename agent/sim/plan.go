@@ -27,6 +27,7 @@ type plan struct {
 	ends         bool // the group goes to zero at the end
 	reboot       policy.RebootConfig
 	fleetlock    bool // updates come through a FleetLock client
+	scripts      bool // which waits for what runs before a reboot
 }
 
 func (w *world) drawPlan() plan {
@@ -51,6 +52,7 @@ func (w *world) drawPlan() plan {
 		p.terminateHook = 0
 	}
 	p.fleetlock = w.chance(0.4)
+	p.scripts = p.fleetlock && w.chance(0.5)
 	p.reboot = policy.RebootConfig{
 		Strategy: policy.StrategyLock, PauseBetween: pick(w, 0, 0, 5*time.Minute), SmallClusters: w.chance(0.5),
 		UserGrace: pick(w, 0, 10*time.Minute), Services: w.chance(0.7),

@@ -283,6 +283,8 @@ func (p *parts) Run(ctx context.Context, _ policy.ScriptsWhen) error {
 	return p.call(ctx, func() error { return nil })
 }
 
+func (p *parts) Any(policy.ScriptsWhen) bool { return p.a.w.plan.scripts }
+
 // want looks at one source of the machine every second.
 func (p *parts) want(s policy.WantSource) real.WantFunc {
 	return func(ctx context.Context, report func(policy.Want, error)) error {

@@ -212,7 +212,8 @@ func (c *client) ask(kind policy.RequestKind, then func(ok bool)) {
 		then(false)
 		return
 	}
-	c.m.agent.submit(policy.Request{Kind: kind, Client: "zincati-" + string(c.m.id), Group: "default"}, 30*time.Second, func(a policy.AnswerRequest, ok bool) {
+	c.m.agent.submit(policy.Request{Kind: kind, Client: "zincati-" + string(c.m.id), Group: "default",
+		Scripts: kind == policy.PreReboot && c.m.w.plan.scripts}, 30*time.Second, func(a policy.AnswerRequest, ok bool) {
 		if c.on {
 			then(ok && a.OK)
 		}

@@ -81,8 +81,15 @@ type scripts struct {
 
 // Run runs those of one directory.
 func (s scripts) Run(ctx context.Context, when policy.ScriptsWhen) error {
+	return s.in(when).Run(ctx)
+}
+
+// Any implements [agent.Scripts].
+func (s scripts) Any(when policy.ScriptsWhen) bool { return s.in(when).Any() }
+
+func (s scripts) in(when policy.ScriptsWhen) host.Scripts {
 	return host.Scripts{Dir: filepath.Join(s.cfg.ScriptsDir, string(when)+".d"), Each: s.cfg.ScriptTimeout, Whole: 3 * s.cfg.ScriptTimeout,
-		Env: append([]string{"QUORUMD_WHEN=" + string(when)}, s.env...), Log: s.log}.Run(ctx)
+		Env: append([]string{"QUORUMD_WHEN=" + string(when)}, s.env...), Log: s.log}
 }
 
 // fleetLock answers FleetLock clients through the loop, which is nil until it is
