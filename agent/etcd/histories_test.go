@@ -188,6 +188,14 @@ func (n network) intercept(ctx context.Context, method string, req, reply any, c
 		}
 		return status.Error(codes.Unavailable, "lost on the way back")
 	case dice < 6: // it arrives when nobody waits for it any more
+		// Nor does its caller, whose memory some options have the call write into.
+		opts := slices.DeleteFunc(slices.Clone(opts), func(o grpc.CallOption) bool {
+			switch o.(type) {
+			case grpc.PeerCallOption, grpc.HeaderCallOption, grpc.TrailerCallOption:
+				return true
+			}
+			return false
+		})
 		n.late.Go(func() {
 			time.Sleep(delay)
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -17,8 +17,6 @@ const (
 	StartedAgain Invariant = "StartedAgain"
 	// AttemptsBounded: attempts without a leader in between are bounded.
 	AttemptsBounded Invariant = "AttemptsBounded"
-	// LeaderRegained: where a restart helps, there is a leader in time.
-	LeaderRegained Invariant = "LeaderRegained"
 )
 
 // planLag is how old the words may be that a restart rests on: two polls and the time in

@@ -265,8 +265,15 @@ func TestRealLoopBroken(t *testing.T) {
 	}
 }
 
-// openLock says at any time that this node holds the slot.
+// openLock says at any time that this node holds the slot, and yes to all that is done to it.
 type openLock struct{ *parts }
+
+func (l openLock) TakeSlot(ctx context.Context, _ policy.Take) error     { return l.yes(ctx) }
+func (l openLock) MarkActing(ctx context.Context, _ int64) error         { return l.yes(ctx) }
+func (l openLock) ReleaseHold(ctx context.Context, _ int, _ int64) error { return l.yes(ctx) }
+func (l openLock) yes(ctx context.Context) error {
+	return l.call(ctx, func() error { return nil })
+}
 
 func (l openLock) Lock(context.Context) (policy.Lock, error) {
 	hold := policy.Hold{Instance: l.a.m.id, Reason: policy.HoldLeaving, Phase: policy.Acting, Revision: 1}

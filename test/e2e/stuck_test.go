@@ -34,11 +34,7 @@ func TestStuck(t *testing.T) {
 		f.said(ctx, f.Host(id), "quorumd.service", "reason=FrozenMember")
 		f.wantKept(ctx, before, 3)
 	})
-	f.step("a majority frozen, the leader among them", forOneChange, func(ctx context.Context, before fleet.Members) {
-		leader, other := f.Leader(ctx), f.followers(ctx)[1]
-		f.restarts(ctx, map[string]int{leader: 1, other: 1}, func() { f.freeze(leader, other) })
-		f.wantKept(ctx, before, 3)
-	})
+	f.step("a majority frozen, the leader among them", forOneChange, f.freezeMajority)
 	f.step("a leader that does not hear one of the others, which hears it", forOneChange, func(ctx context.Context, before fleet.Members) {
 		leader, other := f.Leader(ctx), f.followers(ctx)[0]
 		f.restarts(ctx, nil, func() {
@@ -85,6 +81,26 @@ func TestStuck(t *testing.T) {
 		})
 		f.wantKept(ctx, before, 3)
 	})
+}
+
+// A majority frozen, with the other versions of etcd that are supported.
+func TestStuckOfEtcd(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"3.5", "3.7"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			f := New(t, Config{Etcd: version, Agent: "force_election: {after: 10s}\n"})
+			f.Settle(f.Within(forBootstrap))
+			f.step("a majority frozen, the leader among them", forOneChange, f.freezeMajority)
+		})
+	}
+}
+
+// freezeMajority stops the leader's etcd and another one's; each is restarted once.
+func (f *Fleet) freezeMajority(ctx context.Context, before fleet.Members) {
+	leader, other := f.Leader(ctx), f.followers(ctx)[1]
+	f.restarts(ctx, map[string]int{leader: 1, other: 1}, func() { f.freeze(leader, other) })
+	f.wantKept(ctx, before, 3)
 }
 
 // Of five, two are cut off from the other three, the leader on either side. The three go on
