@@ -29,13 +29,6 @@ func (l *lease) join(in line) {
 	l.users[in]++
 }
 
-// in is how many keep a place in a line.
-func (l *lease) in(line line) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.users[line]
-}
-
 // part ends one use, for a place in a line. others: somebody still keeps that place, for
 // another reason. last: nobody uses the lease any more, and it is forgotten.
 func (l *lease) part(from line) (id clientv3.LeaseID, others, last bool) {

@@ -132,6 +132,13 @@ func testLeaseLoss(t *testing.T, lt *lockTest) {
 	}
 }
 
+// in is how many keep a place in a line.
+func (l *lease) in(line line) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.users[line]
+}
+
 // Who waits for another reason than before keeps the place that the first one made.
 func testOtherReason(t *testing.T, lt *lockTest) {
 	c := lt.client(t, "i-a")

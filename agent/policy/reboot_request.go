@@ -156,8 +156,8 @@ func (p *pass) grant(r Request, a *Ask) Verdict {
 		return Verdict{Reason: GrantLock, Detail: who(a.Reason, a.Client), Duties: duties,
 			Action: MarkActing{Revision: h.Revision, Answers: r.ID}}
 	}
-	t := p.take(a.Reason, Acting)
-	t.Client, t.Why = a.Client, a.Why
+	t := p.claim(a.Reason, a.Client, a.Why)
+	t.Phase = Acting
 	return Verdict{Reason: GrantLock, Detail: who(a.Reason, a.Client), Duties: duties, Action: TakeSlot{Take: t, Answers: r.ID}}
 }
 

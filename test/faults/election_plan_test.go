@@ -17,10 +17,7 @@ import (
 // restart of one member helps, so plans go through both rounds. That they hear each other
 // again once all were stopped is the test's doing.
 func planLines() []line {
-	l := line{name: "members that do not hear each other", waits: true, fresh: true, cfg: func(c *hosts.Config) {
-		soon(c)
-		c.Links = hosts.Links{Delay: time.Millisecond}
-	}, scenarios: []scenario{
+	l := line{name: "members that do not hear each other", waits: true, fresh: true, cfg: cuttable, scenarios: []scenario{
 		{name: "both rounds of a plan", within: 3 * time.Minute, run: ofThree(bothRounds)},
 		{name: "every agent killed in the middle of each round", within: 3 * time.Minute, run: ofThree(allKilledInPlan)},
 	}}
@@ -216,4 +213,11 @@ func fullAndStuck(w *world) error {
 		return err
 	}
 	return w.makeRoom(members)
+}
+
+// cuttable has agents wait for a short time only, and puts links between the members that
+// cutUntil can cut.
+func cuttable(c *hosts.Config) {
+	soon(c)
+	c.Links = hosts.Links{Delay: time.Millisecond}
 }

@@ -46,13 +46,12 @@ func electionLines() []line {
 	// With every other etcd the same, for what a member without a leader serves and says, and
 	// how it comes back, is each version's own.
 	of := func(version string) []line {
-		begin := func(c *hosts.Config) { soon(c); ofEtcd(version)(c) }
+		both := func(cfg func(*hosts.Config)) func(*hosts.Config) {
+			return func(c *hosts.Config) { cfg(c); ofEtcd(version)(c) }
+		}
 		return []line{
-			{name: "etcd " + version + " without a leader", waits: true, fresh: true, cfg: begin, scenarios: scenarios},
-			{name: "members of etcd " + version + " that do not hear each other", waits: true, fresh: true, cfg: func(c *hosts.Config) {
-				begin(c)
-				c.Links = hosts.Links{Delay: time.Millisecond}
-			}, scenarios: []scenario{{name: "both rounds of a plan", within: 3 * time.Minute, run: ofThree(bothRounds)}}},
+			{name: "etcd " + version + " without a leader", waits: true, fresh: true, cfg: both(soon), scenarios: scenarios},
+			{name: "members of etcd " + version + " that do not hear each other", waits: true, fresh: true, cfg: both(cuttable), scenarios: []scenario{{name: "both rounds of a plan", within: 3 * time.Minute, run: ofThree(bothRounds)}}},
 		}
 	}
 	return slices.Concat(planLines(), of("3.5"), of("3.7"), []line{
