@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -23,7 +24,9 @@ const (
 	ActiveStateInactive     = "inactive"
 	ActiveStateFailed       = "failed"
 
-	SubStateAutoRestart = "auto-restart" // not running, systemd starts it again after RestartSec
+	// Not running, systemd starts it again after RestartSec. From 254 on it is
+	// "dead-before-auto-restart" or "failed-before-auto-restart" for a moment before.
+	SubStateAutoRestart = "auto-restart"
 )
 
 // UnitState is what systemd says of one service at one moment. It is a plain
@@ -67,10 +70,11 @@ type UnitState struct {
 	StatusText string
 }
 
-// Stopped reports that no process of the unit runs and none is about to: it is
-// inactive or failed. A unit waiting for its automatic restart is not stopped.
+// Stopped reports that no process of the unit runs and none is about to by itself: it is
+// inactive or failed. A unit waiting for its automatic restart is not stopped. Between the
+// two halves of a restart a unit is, with the JobID of that restart.
 func (s UnitState) Stopped() bool {
-	return s.ActiveState == ActiveStateInactive || s.ActiveState == ActiveStateFailed
+	return (s.ActiveState == ActiveStateInactive || s.ActiveState == ActiveStateFailed) && !strings.HasSuffix(s.SubState, SubStateAutoRestart)
 }
 
 // Running reports that the unit has a main process and is not going down. It

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // The tests here are counter-examples: each is a sequence in which an earlier rule
@@ -303,4 +305,32 @@ func hasDuty[D Duty](d Decision) bool {
 		}
 	}
 	return false
+}
+
+// Between the two halves of a restart systemd's unit is inactive, and starts by itself. To
+// start it then would be a second start, and a second round of an election may follow.
+func TestStartedOnce(t *testing.T) {
+	for _, tt := range []struct {
+		unit   Unit
+		action Action
+		reason Reason
+	}{
+		{Unit{Load: "loaded", Active: "inactive", Sub: "dead"}, StartEtcd{}, StartMember},
+		{Unit{Load: "loaded", Active: "failed", Sub: "failed"}, StartEtcd{}, StartMember},
+		{Unit{Load: "loaded", Active: "inactive", Sub: "dead", Job: true}, nil, Starting},
+		{Unit{Load: "loaded", Active: "failed", Sub: "failed", Job: true}, nil, Starting},
+		{Unit{Load: "loaded", Active: "failed", Sub: "failed-before-auto-restart"}, nil, Voting},
+		{Unit{Load: "loaded", Active: "activating", Sub: "auto-restart-queued", Job: true}, nil, Voting},
+	} {
+		v := steady()
+		v.Unit = Observed(tt.unit, t0)
+		_, d := Next(DefaultConfig(), State{}, v)
+		if start, ok := d.Action.(StartEtcd); ok {
+			start.Initial = nil
+			d.Action = start
+		}
+		if got := d.Verdicts[ConcernJoin].Reason; got != tt.reason || !cmp.Equal(d.Action, tt.action) {
+			t.Errorf("%+v: %s, %v; want %s, %v", tt.unit, got, d.Action, tt.reason, tt.action)
+		}
+	}
 }

@@ -166,7 +166,10 @@ func (p *pass) withData() Verdict {
 		}
 		return p.archive(Removed, "removed-"+rec.Member.String())
 	}
-	if v.Unit.Value.Stopped() {
+	switch u := v.Unit.Value; {
+	case u.Queued():
+		return Verdict{Reason: Starting, Detail: "systemd is about to start it"}
+	case u.Stopped():
 		return Verdict{Reason: StartMember, Detail: rec.Member.String(), Action: StartEtcd{Initial: p.initial()}}
 	}
 	switch {
@@ -254,6 +257,9 @@ func (p *pass) withoutData() Verdict {
 			return Verdict{Reason: StopForeign, Detail: "etcd runs without this agent's leave", Action: StopEtcd{}}
 		}
 		return Verdict{Reason: Starting, Detail: v.Unit.Value.Active + "/" + v.Unit.Value.Sub}
+	}
+	if v.Unit.Value.Queued() && v.Record.Member != 0 {
+		return Verdict{Reason: Starting, Detail: "systemd is about to start it"}
 	}
 	if !p.listed {
 		return p.firstCluster()
@@ -393,7 +399,7 @@ func (p *pass) giveUpOr(ver Verdict, own Member) Verdict {
 // to be added are refused by a healthy cluster.
 func (p *pass) atFault(own Member) bool {
 	u := p.v.Unit
-	failing := u.Known() && (u.Value.Active == "failed" || u.Value.Sub == "auto-restart")
+	failing := u.Known() && u.Value.Failing()
 	return failing || p.v.Data.Value.NoRoom != "" || p.v.Receipts[StartEtcd{}.Key()].Failures > 0 ||
 		(own.ID == 0 && p.v.Receipts[AddLearner{}.Key()].Failures > 0)
 }

@@ -240,7 +240,7 @@ func (p *pass) noVoterRuns(v Version) bool {
 // made any progress as this learner; zero while it has not failed.
 func (p *pass) failingSince(m Member) time.Time {
 	u := p.v.Unit
-	failing := u.Known() && (u.Value.Active == "failed" || u.Value.Sub == "auto-restart")
+	failing := u.Known() && u.Value.Failing()
 	if moved := p.next.Learners[m.ID].Since.After(p.next.FailingSince); moved || p.next.FailingSince.IsZero() {
 		p.next.FailingSince = time.Time{}
 		if failing {

@@ -153,7 +153,7 @@ func (a *agent) effect(act policy.Action, reason policy.Reason, began time.Durat
 		w.tell(Applied{
 			Instance: m.id, Action: act, Reason: reason, Began: began,
 			Wiped: m.disk.data.empty(), Data: m.disk.data.member, DataCluster: m.disk.data.cluster,
-			Etcd: m.version, Secret: w.etcds.secret,
+			Etcd: m.version, Secret: w.etcds.secret, Queued: m.etcd.unit.Queued(),
 		})
 	}
 	switch act := act.(type) {
@@ -166,6 +166,7 @@ func (a *agent) effect(act policy.Action, reason policy.Reason, began time.Durat
 		w.tell(is)
 		w.touch(policy.SourcePeers)
 	case policy.StartEtcd:
+		applied()
 		m.disk.allowed, m.disk.initial = true, act.Initial
 		if m.etcd.unit.Stopped() || m.etcd.unit.Down() {
 			m.startUnit(act.New, act.Token)

@@ -9,6 +9,10 @@ import (
 // applied checks an action at the instant of its effect, against the truth.
 func (c *Checker) applied(at time.Duration, e Applied) {
 	switch a := e.Action.(type) {
+	case policy.StartEtcd:
+		if e.Queued {
+			c.fail(at, StartedOnce, "%s starts etcd (%s) in the middle of a restart", e.Instance, e.Reason)
+		}
 	case policy.RestartEtcd:
 		c.restarted(at, e, a.Plan)
 	case policy.StopEtcd:

@@ -218,9 +218,7 @@ func (a *agent) effectElection(act policy.Action, applied func()) error {
 	case policy.RestartEtcd:
 		applied()
 		m.disk.allowed = true
-		m.etcd.gen++
-		m.endProcess(policy.Unit{Load: "loaded", Active: "activating", Sub: "start"})
-		m.startUnit(false, "")
+		m.restartUnit()
 	case policy.StopEtcd:
 		if e := m.disk.record.Election; e.Open() {
 			applied()

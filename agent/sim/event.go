@@ -41,6 +41,8 @@ type Applied struct {
 	// Etcd is the version of the instance's etcd; Secret: nothing tells its agent.
 	Etcd   policy.Version
 	Secret bool
+	// Queued: systemd was about to start etcd anyway.
+	Queued bool
 }
 
 // ClusterIs tells the true state of a cluster after a change.

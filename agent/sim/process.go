@@ -37,6 +37,25 @@ func (m *machine) startUnit(fresh bool, token string) {
 	})
 }
 
+// restartUnit stops etcd and starts it again, in one job of systemd's.
+func (m *machine) restartUnit() {
+	m.etcd.gen++
+	gen := m.etcd.gen
+	m.endProcess(policy.Unit{Load: "loaded", Active: "deactivating", Sub: "stop-sigterm", Job: true})
+	m.w.after(m.w.between(0, 2*time.Second), func() {
+		if !m.on || m.etcd.gen != gen {
+			return
+		}
+		m.etcd.unit = policy.Unit{Load: "loaded", Active: "inactive", Sub: "dead", Job: true}
+		m.touchLocal()
+		m.w.after(m.w.between(0, time.Second), func() {
+			if m.on && m.etcd.gen == gen {
+				m.startUnit(false, "")
+			}
+		})
+	})
+}
+
 // stopUnit stops etcd.
 func (m *machine) stopUnit() {
 	m.etcd.gen++

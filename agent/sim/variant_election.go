@@ -12,6 +12,7 @@ func electionVariants() []Variant {
 		{Name: "etcd restarted by one's own word", Invariant: MajorityWord, Decide: restartAlone},
 		{Name: "words of a leader not believed", Invariant: NeverWhileLed, View: nobodyLeads},
 		{Name: "etcd left stopped", Invariant: StartedAgain, Decide: leaveStopped},
+		{Name: "etcd started in the middle of its restart", Invariant: StartedOnce, View: forgetJobs},
 		{Name: "attempts not counted", Invariant: AttemptsBounded, View: forgetAttempts},
 	}
 }
@@ -50,6 +51,9 @@ func leaveStopped(_ policy.Config, v policy.View, d *policy.Decision) {
 		d.Action = nil
 	}
 }
+
+// forgetJobs does not know what systemd is about to do.
+func forgetJobs(_ policy.Config, v *policy.View) { v.Unit.Value.Job = false }
 
 // forgetAttempts forgets a plan as soon as it is over.
 func forgetAttempts(_ policy.Config, v *policy.View) {

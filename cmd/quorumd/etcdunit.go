@@ -46,7 +46,7 @@ func (u *etcdUnit) State(ctx context.Context) (policy.Unit, error) {
 }
 
 func unitState(s units.UnitState) policy.Unit {
-	return policy.Unit{Load: s.LoadState, Active: s.ActiveState, Sub: s.SubState, MainPID: s.MainPID}
+	return policy.Unit{Load: s.LoadState, Active: s.ActiveState, Sub: s.SubState, MainPID: s.MainPID, Job: s.JobID != 0}
 }
 
 // Start writes what etcd starts with, allows it to start from now on, and queues

@@ -44,6 +44,7 @@
 //	TestAWS           throttling for a minute; lists that are a minute old
 //	TestStuck         etcds frozen: one, a majority, all with one machine off; a leader that is
 //	                  deaf to one of the others, one cut off: who is restarted, and how often
+//	TestStuckOfEtcd   a majority frozen, with etcd 3.5 and 3.7; with mutual TLS: TestMutualTLS
 //	TestPartitionOfFive, TestStalledDisk: two of five cut off; a leader whose disk stands still
 //	TestKillAgent     SIGKILL between effect and receipt, a sample
 //	TestReboots       an update for all three at once; the agent killed in a reboot, a sample;

@@ -83,6 +83,19 @@ func TestStuck(t *testing.T) {
 	})
 }
 
+// A majority frozen, with the other versions of etcd that are supported.
+func TestStuckOfEtcd(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"3.5", "3.7"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			f := New(t, Config{Etcd: version, Agent: "force_election: {after: 10s}\n"})
+			f.Settle(f.Within(forBootstrap))
+			f.step("a majority frozen, the leader among them", forOneChange, f.freezeMajority)
+		})
+	}
+}
+
 // freezeMajority stops the leader's etcd and another one's; each is restarted once.
 func (f *Fleet) freezeMajority(ctx context.Context, before fleet.Members) {
 	leader, other := f.Leader(ctx), f.followers(ctx)[1]

@@ -81,7 +81,7 @@ func TestMutualTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(clients.PEM)
 	f := New(t, Config{
-		Agent: tlsConfig, Provision: func(h *lab.Host) error { return certify(h, clients, peers) },
+		Agent: tlsConfig + "force_election: {after: 10s}\n", Provision: func(h *lab.Host) error { return certify(h, clients, peers) },
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{pair}},
 	})
 	before := f.Settle(f.Within(forBootstrap))
@@ -123,4 +123,5 @@ func TestMutualTLS(t *testing.T) {
 			t.Errorf("%s without a certificate is answered: %v\n%s", what, err, out)
 		}
 	}
+	f.step("a majority frozen, the leader among them", forOneChange, f.freezeMajority)
 }

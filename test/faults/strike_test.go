@@ -51,8 +51,11 @@ type strike struct {
 	not   map[string]bool // instances
 	power bool            // its machine dies with it, and boots again
 
-	acting *hosts.Host // which agent is at the point now
+	acting map[*hosts.Host]bool // agents that are at the point now
 	struck bool
+	// died: an agent at the point died of another strike. If its action had its effect,
+	// nobody comes to this point again.
+	died bool
 }
 
 func (s *strike) String() string {
@@ -117,7 +120,7 @@ func (k *striker) open() []string {
 
 func (k *striker) openLocked() (open []string) {
 	for _, s := range k.armed {
-		if !s.struck && !(k.evicted && s.action == "release-hold") {
+		if !s.struck && !s.died && !(k.evicted && s.action == "release-hold") {
 			open = append(open, s.String())
 		}
 	}
@@ -154,6 +157,10 @@ func (k *striker) hit(s *strike, h *hosts.Host) bool {
 	s.struck = true
 	if ok {
 		k.log = append(k.log, fmt.Sprintf("%s %s", h.Name, s))
+		for _, other := range k.armed {
+			other.died = other.died || other != s && other.acting[h]
+			delete(other.acting, h)
+		}
 	}
 	k.mu.Unlock()
 	if m := h.Machine(); ok && m != nil {
@@ -196,7 +203,10 @@ func (k *striker) line(l hosts.Line) {
 			if !s.is(l) || !s.aims(l.Host) {
 				return false
 			}
-			s.acting = l.Host
+			if s.acting == nil {
+				s.acting = map[*hosts.Host]bool{}
+			}
+			s.acting[l.Host] = true
 			return true
 		})
 		switch {
@@ -208,9 +218,9 @@ func (k *striker) line(l hosts.Line) {
 		}
 	case hosts.Acted, hosts.Failed:
 		s := k.first(func(s *strike) bool {
-			mine := s.acting == l.Host && s.action == l.Action
+			mine := s.acting[l.Host] && s.action == l.Action
 			if mine && l.Msg == hosts.Failed {
-				s.acting = nil
+				delete(s.acting, l.Host)
 				return false
 			}
 			return mine && (s.moment == after || effect(s, l.Host) != nil)

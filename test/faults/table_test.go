@@ -102,7 +102,7 @@ func (t *table) markdown(path string) error {
 	last := ""
 	for _, r := range rows {
 		if r.err != nil {
-			return fmt.Errorf("no figures for %s: %s: %s failed", path, r.line, r.scenario)
+			return fmt.Errorf("no figures for %s: %s: %s: %w", path, r.line, r.scenario, r.err)
 		}
 		name := r.line
 		if name == last {
