@@ -121,7 +121,9 @@ func (a *Agent) Published() *Pass { return a.published.Load() }
 
 // Run observes, decides and acts until ctx ends. An action under way then is
 // given a moment to end: what it did is observed anew at the next start.
-func (a *Agent) Run(ctx context.Context) error {
+func (a *Agent) Run(until context.Context) error {
+	ctx, stop := context.WithCancelCause(context.WithoutCancel(until))
+	defer context.AfterFunc(until, func() { stop(policy.ErrAgentStops) })()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, o := range a.sources {
 		g.Go(func() error { o.run(ctx); return nil })

@@ -193,7 +193,7 @@ func (w *world) Seen() policy.Lock {
 	l.Holders = slices.Clone(l.Holders)
 	return l
 }
-func (w *world) KeepQueued(ctx context.Context, _ policy.HoldReason, _ func()) error {
+func (w *world) KeepQueued(ctx context.Context, _ policy.KeepQueued, _ func()) error {
 	<-ctx.Done()
 	return ctx.Err()
 }

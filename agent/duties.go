@@ -190,7 +190,7 @@ func (a *Agent) callHeartbeat(ctx context.Context, hook string) error {
 func (a *Agent) keepQueued(ctx context.Context, duty policy.KeepQueued) {
 	failures := 0
 	for ctx.Err() == nil {
-		err := a.parts.Lock.KeepQueued(ctx, duty.Reason, a.sources["lock"].now)
+		err := a.parts.Lock.KeepQueued(ctx, duty, a.sources["lock"].now)
 		if ctx.Err() != nil {
 			return
 		}

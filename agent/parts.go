@@ -89,8 +89,8 @@ type Lock interface {
 	// before the first.
 	Seen() policy.Lock
 	// KeepQueued holds this node's place until ctx ends, calling poke when the
-	// key that it waits for changes.
-	KeepQueued(ctx context.Context, reason policy.HoldReason, poke func()) error
+	// key that it waits for changes. See [policy.ErrAgentStops].
+	KeepQueued(ctx context.Context, place policy.KeepQueued, poke func()) error
 }
 
 // SlotSetter sets how many may hold the lock of a workers' group at once. A Lock that

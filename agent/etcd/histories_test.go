@@ -442,7 +442,7 @@ func (u *user) inTurn(ctx context.Context) {
 	woken, done := make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = u.c.KeepQueued(qctx, policy.HoldRebooting, func() {
+		_ = u.c.KeepQueued(qctx, policy.KeepQueued{Reason: policy.HoldRebooting}, func() {
 			select {
 			case woken <- struct{}{}:
 			default:

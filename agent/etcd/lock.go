@@ -95,20 +95,22 @@ type lineView struct {
 // a slot from it, without.
 type place struct {
 	instance policy.InstanceID
-	reason   policy.HoldReason // what for, and since when: for people only
+	reason   policy.HoldReason // what for, and since when: for people
 	since    time.Time
+	boot     string // who was told so, and for whom: for its own agent
+	client   string
 	created  int64
 	mod      int64
 	lease    clientv3.LeaseID
 }
 
 func placeOf(w policy.Waiter, kv *mvccpb.KeyValue) place {
-	return place{instance: w.Instance, reason: w.Reason, since: w.Since,
+	return place{instance: w.Instance, reason: w.Reason, since: w.Since, boot: w.Boot, client: w.Client,
 		created: kv.CreateRevision, mod: kv.ModRevision, lease: clientv3.LeaseID(kv.Lease)}
 }
 
 func (p place) waiter() policy.Waiter {
-	return policy.Waiter{Instance: p.instance, Reason: p.reason, Since: p.since, Revision: p.created}
+	return policy.Waiter{Instance: p.instance, Reason: p.reason, Since: p.since, Boot: p.boot, Client: p.client, Revision: p.created}
 }
 
 func (p place) waits() bool { return p.lease != clientv3.NoLease }

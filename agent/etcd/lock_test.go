@@ -29,7 +29,7 @@ func TestLock(t *testing.T) {
 		"lifeOfAHold": testLifeOfAHold, "repeats": testRepeats, "comparisons": testComparisons,
 		"placeComparisons": testPlaceComparisons, "atOnce": testAtOnce,
 		"race": testRace, "fifo": testFIFO, "leavingFirst": testLeavingFirst, "givenUp": testGivenUp,
-		"leaseLoss": testLeaseLoss, "otherReason": testOtherReason, "takeover": testTakeover, "malformed": testMalformed,
+		"leaseLoss": testLeaseLoss, "otherReason": testOtherReason, "takeover": testTakeover, "agentStops": testAgentStops, "malformed": testMalformed,
 		"watcherLost": testRenewal, "slots": testSlots, "groups": testGroups,
 	} {
 		for _, group := range []string{policy.MembersGroup, "web"} {
@@ -88,7 +88,7 @@ func keep(t *testing.T, c *Client, reason policy.HoldReason) (pokes *atomic.Int3
 	ctx, cancel := context.WithCancel(t.Context())
 	pokes = new(atomic.Int32)
 	done := make(chan error, 1)
-	go func() { done <- c.KeepQueued(ctx, reason, func() { pokes.Add(1) }) }()
+	go func() { done <- c.KeepQueued(ctx, policy.KeepQueued{Reason: reason}, func() { pokes.Add(1) }) }()
 	stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { _ = stop() })
 	return pokes, stop
@@ -301,7 +301,7 @@ func (lt *lockTest) queue(t *testing.T, c *Client, reason policy.HoldReason) {
 func testPlaceComparisons(t *testing.T, lt *lockTest) {
 	a, b := lt.client(t, "i-a"), lt.client(t, "i-b")
 	ctx, cluster := soon(t), clusterID(t, a)
-	q := &queueing{c: a, reason: rebooting, line: queueLine, key: a.keys().place(queueLine, "i-a"), poke: func() {}}
+	q := &queueing{c: a, duty: policy.KeepQueued{Reason: rebooting}, line: queueLine, key: a.keys().place(queueLine, "i-a"), poke: func() {}}
 	settle := func(seen *lockView) string {
 		t.Helper()
 		s, absent, err := q.plan(ctx, "", seen)
@@ -340,7 +340,7 @@ func testPlaceComparisons(t *testing.T, lt *lockTest) {
 	// left of a hold that somebody deleted by hand goes too, also another's.
 	must(t, b.TakeSlot(ctx, granted(policy.HoldLeaving, 1, cluster)))
 	lt.queue(t, b, rebooting)
-	qb := &queueing{c: b, reason: rebooting, line: queueLine, key: b.keys().place(queueLine, "i-b"), poke: func() {}}
+	qb := &queueing{c: b, duty: policy.KeepQueued{Reason: rebooting}, line: queueLine, key: b.keys().place(queueLine, "i-b"), poke: func() {}}
 	_, _, err := qb.settled(ctx)
 	must(t, err)
 	if got := waiters(lockOf(t, a).Queue); got != "i-a" {

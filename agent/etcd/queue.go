@@ -14,7 +14,7 @@ import (
 )
 
 // KeepQueued keeps this instance's place in the queue for a reason until ctx
-// ends, then gives it up. It calls poke, from this goroutine, when what the
+// ends, then gives it up, unless the end is the agent's ([policy.ErrAgentStops]). It calls poke, from this goroutine, when what the
 // instance waits for changed: the place ahead of its own, or at the head a hold.
 // Each waiter watches one thing only, so a hand-over wakes one instance however
 // many wait. An instance that holds a slot does not queue.
@@ -22,9 +22,9 @@ import (
 // The place has a lease, so that a machine that dies does not hold up the queue.
 // If the lease is lost the place is taken anew, at the end. It returns nil when
 // the place was kept to the end and given up, else the last obstacle.
-func (c *Client) KeepQueued(ctx context.Context, reason policy.HoldReason, poke func()) error {
-	l := lineOf(reason)
-	q := &queueing{c: c, reason: reason, line: l, key: c.keys().place(l, c.cfg.Self.Instance), poke: poke}
+func (c *Client) KeepQueued(ctx context.Context, place policy.KeepQueued, poke func()) error {
+	l := lineOf(place.Reason)
+	q := &queueing{c: c, duty: place, line: l, key: c.keys().place(l, c.cfg.Self.Instance), poke: poke}
 	c.lease.join(l)
 	var err error
 	for ctx.Err() == nil {
@@ -37,13 +37,16 @@ func (c *Client) KeepQueued(ctx context.Context, reason policy.HoldReason, poke 
 			break // the end of ctx is no obstacle
 		}
 		if err == nil || err.Error() != rerr.Error() {
-			c.cfg.Log.Warn("keeping a place in the queue", "reason", string(reason), "error", rerr.Error())
+			c.cfg.Log.Warn("keeping a place in the queue", "reason", string(place.Reason), "error", rerr.Error())
 		}
 		err = rerr
 		select {
 		case <-ctx.Done():
 		case <-time.After(c.timing.retry):
 		}
+	}
+	if l == queueLine && errors.Is(context.Cause(ctx), policy.ErrAgentStops) {
+		return nil
 	}
 	// The place must go also now that ctx has ended, else others would wait for
 	// the lease to run out. Bounded: this may be because etcd is away.
@@ -60,11 +63,11 @@ func (c *Client) KeepQueued(ctx context.Context, reason policy.HoldReason, poke 
 
 // queueing is one run of KeepQueued.
 type queueing struct {
-	c      *Client
-	reason policy.HoldReason
-	line   line
-	key    string
-	poke   func()
+	c    *Client
+	duty policy.KeepQueued
+	line line
+	key  string
+	poke func()
 
 	looked  bool
 	waiting target           // what was waited for last
@@ -175,19 +178,23 @@ func (q *queueing) plan(ctx context.Context, via string, v *lockView) (s step, a
 		return step{done: true}, false, err
 	}
 	q.lease = id
+	since := lv.own.since
+	if since.IsZero() {
+		since = time.Now()
+	}
 	// A place left by this instance's agent before it restarted is taken over where
 	// it is: a put keeps the create revision, which is the order. Not one by which
 	// a slot was taken meanwhile: that put it anew.
 	return step{
 		cmps: []clientv3.Cmp{unchanged(q.key, lv.own.mod)},
-		ops:  []clientv3.Op{clientv3.OpPut(q.key, q.value(), clientv3.WithLease(id))},
+		ops:  []clientv3.Op{clientv3.OpPut(q.key, q.value(since), clientv3.WithLease(id))},
 	}, false, nil
 }
 
-func (q *queueing) value() string {
+func (q *queueing) value(since time.Time) string {
 	return encode(wireWaiter{
 		Version: wireVersion, Instance: string(q.c.cfg.Self.Instance), Boot: q.c.cfg.Self.Boot,
-		Reason: string(q.reason), Since: time.Now().UTC(),
+		Reason: string(q.duty.Reason), Since: since.UTC(), Client: q.duty.Client,
 	})
 }
 
@@ -200,7 +207,7 @@ func (q *queueing) enqueue(ctx context.Context, via string) (*lockView, error) {
 		return nil, err
 	}
 	q.lease = id
-	value := q.value()
+	value := q.value(time.Now())
 	var now *lockView
 	err = c.write(ctx, via, func(ctx context.Context, e *endpoint) error {
 		known := c.standings()

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -182,6 +183,51 @@ func testTakeover(t *testing.T, lt *lockTest) {
 		t.Errorf("queue %+v, want the place at %d kept", l.Leaving, rev)
 	}
 	must(t, stop())
+}
+
+// The place of an agent that stops is left to its lease, and tells the next agent of the
+// instance for whom it is kept; one that is not wanted any more goes at once, and so does one
+// in the leaving queue.
+func testAgentStops(t *testing.T, lt *lockTest) {
+	a, b := lt.client(t, "i-a"), lt.client(t, "i-b")
+	run := func(c *Client, duty policy.KeepQueued) (stop func(cause error)) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- c.KeepQueued(ctx, duty, func() {}) }()
+		eventually(t, string(c.cfg.Self.Instance)+" is queued", func() bool {
+			l := lockOf(t, c)
+			return slices.ContainsFunc(append(l.Leaving, l.Queue...), func(w policy.Waiter) bool { return w.Instance == c.cfg.Self.Instance })
+		})
+		return func(cause error) { cancel(cause); must(t, <-done) }
+	}
+	fleetlock := policy.KeepQueued{Reason: policy.HoldFleetLock, Client: "a client"}
+	stop := run(a, fleetlock)
+	first := lockOf(t, a).Queue[0]
+	stopB := run(b, policy.KeepQueued{Reason: rebooting})
+	stop(policy.ErrAgentStops)
+
+	a = lt.client(t, "i-a") // the agent's next process
+	l := lockOf(t, a)
+	if len(l.Queue) == 0 || l.Queue[0] != first || first.Client != "a client" || first.Boot != "boot-of-i-a" {
+		t.Fatalf("queue %+v, want first %+v", l.Queue, first)
+	}
+	stop = run(a, fleetlock)
+	eventually(t, "the place is taken over", func() bool {
+		own := lookOf(t, a).queue.own
+		return own.lease == a.lease.current() && own.waits()
+	})
+	if l := lockOf(t, a); l.Queue[0] != first {
+		t.Errorf("queue %+v, want first %+v", l.Queue, first)
+	}
+	stopB(nil)
+	stop(nil)
+	if own := lookOf(t, a).queue.own; own.mod != 0 {
+		t.Errorf("%+v was given up", own)
+	}
+	run(a, policy.KeepQueued{Reason: policy.HoldLeaving})(policy.ErrAgentStops)
+	if own := lookOf(t, a).leaving.own; own.mod != 0 {
+		t.Errorf("%+v in the leaving queue: a node that is ended must not hold it up", own)
+	}
 }
 
 // A look at the lock comes now and then, whatever the watch says.

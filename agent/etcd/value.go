@@ -39,6 +39,8 @@ type wireWaiter struct {
 	Boot     string    `json:"boot"`
 	Reason   string    `json:"reason"`
 	Since    time.Time `json:"since"`
+	// Client is who the place is kept for, where the reason is a FleetLock client.
+	Client string `json:"client,omitempty"`
 	// Holding is for people: the place of one who holds a slot has no lease.
 	Holding bool `json:"holding,omitempty"`
 }
@@ -115,7 +117,7 @@ func decodeWaiter(b []byte) (policy.Waiter, error) {
 	if y := since.Year(); y < 0 || y > 9999 {
 		since = time.Time{} // it could not be written again, and nothing rests on it
 	}
-	return policy.Waiter{Instance: policy.InstanceID(w.Instance), Reason: policy.HoldReason(w.Reason), Since: since}, nil
+	return policy.Waiter{Instance: policy.InstanceID(w.Instance), Reason: policy.HoldReason(w.Reason), Since: since, Boot: w.Boot, Client: w.Client}, nil
 }
 
 // MaxSlots bounds how many may hold a lock at once: every look reads all holders.

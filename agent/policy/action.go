@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -286,7 +287,16 @@ type Heartbeat struct {
 
 // KeepQueued keeps this node's place in the lock's queue for a reason: the leaving
 // queue for HoldLeaving, else the ordinary one.
-type KeepQueued struct{ Reason HoldReason }
+type KeepQueued struct {
+	Reason HoldReason
+	// Client is who it is kept for with HoldFleetLock.
+	Client string
+}
+
+// ErrAgentStops is the cause with which a place's context ends when the agent's process
+// does. The place outlives it, but for one in the leaving queue, until its lease runs out:
+// an agent that only restarts takes it over where it is.
+var ErrAgentStops = errors.New("the agent stops")
 
 // RunScripts runs the scripts for before or after a reboot, once for a hold; its
 // outcome is the receipt ScriptsKey(When), with the hold's revision as its Detail.

@@ -123,6 +123,8 @@ type State struct {
 	ClearTurn  int64
 	// Ask is what a client or an operator waits for; nil: nobody does.
 	Ask *Ask
+	// Adopted: the lock was looked at for a place that this agent kept before it restarted.
+	Adopted bool
 	// WaitingSince is when this node first wanted the lock for a reboot or for who asked.
 	WaitingSince time.Time
 	// UsersSince is since when people who are logged in are all that a reboot waits for.

@@ -149,7 +149,7 @@ func (p *pass) free() (bool, string) {
 // await waits for a slot and takes it, granted: everything is looked at again
 // before it becomes acting.
 func (p *pass) await(t Take) Verdict {
-	place := KeepQueued{Reason: t.Reason}
+	place := KeepQueued{Reason: t.Reason, Client: t.Client}
 	if p.next.WaitingSince.IsZero() {
 		p.next.WaitingSince = p.now
 	}

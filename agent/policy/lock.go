@@ -82,9 +82,12 @@ type Waiter struct {
 	Instance InstanceID
 	// Reason is what it waits for a slot for, and Since the waiter's own clock when it
 	// began: for people only, and zero where it is not seen.
-	Reason   HoldReason
-	Since    time.Time
-	Revision int64 // create revision: the order
+	Reason HoldReason
+	Since  time.Time
+	// Boot is the boot id under which the place was made, Client who it is kept for:
+	// what an agent that restarted has to know of its own place.
+	Boot, Client string
+	Revision     int64 // create revision: the order
 }
 
 // Take is what TakeSlot is asked for.

@@ -225,6 +225,7 @@ func look(cfg Config, st State, v *View) *pass {
 	}
 	p.steward = p.isSteward()
 	p.trackLock()
+	p.adoptPlace()
 	p.trackForgotten()
 	p.trackLearners()
 	p.trackVote()

@@ -28,8 +28,8 @@ const (
 	rebootWatch = 5 * time.Second
 )
 
-// Ask is what somebody beside this agent wants the lock for. It is forgotten with
-// the process: they ask again.
+// Ask is what somebody beside this agent wants the lock for. An agent that restarts knows
+// it from its place in the queue.
 type Ask struct {
 	// Reason is HoldFleetLock or HoldOperator.
 	Reason      HoldReason
@@ -191,6 +191,20 @@ func (p *pass) asked() *Ask {
 		p.next.Ask = nil
 	}
 	return p.next.Ask
+}
+
+// adoptPlace finds whom this agent kept a place for before it restarted: they go on asking,
+// and keep it. It is as if they had asked when the agent began.
+func (p *pass) adoptPlace() {
+	if p.next.Adopted || !p.v.Lock.Known() {
+		return
+	}
+	p.next.Adopted = true
+	for _, w := range p.v.Lock.Value.Queue {
+		if p.next.Ask == nil && w.Instance == p.v.Self.Instance && w.Boot == p.v.Self.Boot && (w.Reason == HoldFleetLock || w.Reason == HoldOperator) {
+			p.next.Ask = &Ask{Reason: w.Reason, Client: w.Client, Asked: p.v.Started}
+		}
+	}
 }
 
 // asking reports whether a request waits that is for this.

@@ -466,3 +466,38 @@ func TestEvictOfReboots(t *testing.T) {
 		}
 	}
 }
+
+// Whom the agent kept a place for before it restarted keeps it: another client of the node
+// has to wait, and the place is held on to. One that the machine's last boot left, or that is
+// seen only later, is nobody's.
+func TestPlaceOutlivesTheAgent(t *testing.T) {
+	place := Waiter{Instance: "i-1", Reason: HoldFleetLock, Boot: "b", Client: "a"}
+	v := updated()
+	v.Wants, v.Started = nil, t0.Add(-time.Second)
+	v.Lock.Value.Holders = []Hold{{Instance: "i-2", Boot: "x", Member: 2, Cluster: 9, Reason: HoldRebooting, Phase: Acting, Revision: 7}}
+	none := v
+	v.Lock.Value.Queue = []Waiter{place, {Instance: "i-3"}}
+	v.Requests = []Request{{ID: "1", Kind: PreReboot, Client: "b"}}
+	st, d := Next(DefaultConfig(), State{}, v)
+	if !slices.Contains(d.Duties, Duty(KeepQueued{Reason: HoldFleetLock, Client: "a"})) {
+		t.Errorf("duties %v", d.Duties)
+	}
+	if ans, _ := d.Action.(AnswerRequest); ans.Reason != OtherClient {
+		t.Errorf("%v, want %s", d.Action, OtherClient)
+	}
+	v.Now = v.Started.Add(placeKept)
+	v.Requests = nil
+	if _, d := at(v.Now, st, v); hasDuty[KeepQueued](d) {
+		t.Errorf("kept for ever: %v", d.Duties)
+	}
+
+	st, _ = Next(DefaultConfig(), State{}, none)
+	v.Now = t0
+	if _, d := Next(DefaultConfig(), st, v); hasDuty[KeepQueued](d) {
+		t.Errorf("seen later: %v", d.Duties)
+	}
+	v.Lock.Value.Queue[0].Boot = "before"
+	if _, d := Next(DefaultConfig(), State{}, v); hasDuty[KeepQueued](d) {
+		t.Errorf("of the boot before: %v", d.Duties)
+	}
+}

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"slices"
 	"strconv"
 	"time"
 
@@ -15,6 +14,7 @@ type beat struct {
 }
 
 type keep struct {
+	duty    policy.KeepQueued
 	leaving bool
 	on      bool
 	gen     int // of the lease
@@ -30,7 +30,7 @@ func (a *agent) apply(named []policy.Duty) {
 	}
 	ids := ""
 	beats := map[string]bool{}
-	var queue []bool // leaving?
+	queue := map[bool]policy.KeepQueued{} // by whether it is the leaving queue
 	scripts := map[policy.ScriptsWhen]bool{}
 	shorter := func(a, b time.Duration) time.Duration {
 		if a == 0 || b < a {
@@ -60,7 +60,7 @@ func (a *agent) apply(named []policy.Duty) {
 				a.startBeat(d)
 			}
 		case policy.KeepQueued:
-			queue = append(queue, d.Reason == policy.HoldLeaving)
+			queue[d.Reason == policy.HoldLeaving] = d
 		case policy.RunScripts:
 			scripts[d.When] = true
 			a.runScripts(d)
@@ -78,9 +78,13 @@ func (a *agent) apply(named []policy.Duty) {
 		}
 	}
 	for _, leaving := range [...]bool{true, false} {
-		if q := a.queued[leaving]; slices.Contains(queue, leaving) && q == nil {
-			a.startQueue(leaving)
-		} else if q != nil && !slices.Contains(queue, leaving) {
+		q := a.queued[leaving]
+		switch d, wanted := queue[leaving]; {
+		case wanted && q == nil:
+			a.startQueue(d)
+		case wanted:
+			q.duty = d
+		case q != nil:
 			a.stopQueue(q)
 		}
 	}
@@ -158,9 +162,9 @@ func (a *agent) startBeat(d policy.Heartbeat) {
 }
 
 // startQueue keeps this node's place in the lock's queue.
-func (a *agent) startQueue(leaving bool) {
-	q := &keep{on: true, leaving: leaving}
-	a.queued[leaving] = q
+func (a *agent) startQueue(d policy.KeepQueued) {
+	q := &keep{on: true, duty: d, leaving: d.Reason == policy.HoldLeaving}
+	a.queued[q.leaving] = q
 	var try func()
 	try = func() {
 		if !q.on || !a.alive {
@@ -168,7 +172,7 @@ func (a *agent) startQueue(leaving bool) {
 		}
 		if _, c := a.server(0); c != nil && !c.noSpace {
 			q.in = c
-			q.gen = c.enqueue(a.m.id, leaving)
+			q.gen = c.enqueue(a.m.id, a.m.bootID(), q.duty)
 		}
 		pause := 20 * time.Second // a place that was lost is taken anew
 		if q.in == nil {

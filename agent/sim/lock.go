@@ -20,6 +20,8 @@ type lock struct {
 type place struct {
 	instance policy.InstanceID
 	leaving  bool
+	boot     string
+	duty     policy.KeepQueued // what for
 	revision int64
 	gen      int // of the lease: a late expiry of an old one is void
 }
@@ -38,9 +40,8 @@ func (c *cluster) lockChanged() {
 func (c *cluster) readLock() policy.Lock {
 	l := policy.Lock{Group: policy.MembersGroup, Revision: c.rev, Slots: c.lock.slots, Holders: slices.Clone(c.lock.holders), Turn: c.lock.turn}
 	for _, p := range c.lock.queue {
-		w := policy.Waiter{Instance: p.instance, Reason: policy.HoldRebooting, Revision: p.revision}
+		w := policy.Waiter{Instance: p.instance, Reason: p.duty.Reason, Client: p.duty.Client, Boot: p.boot, Revision: p.revision}
 		if p.leaving {
-			w.Reason = policy.HoldLeaving
 			l.Leaving = append(l.Leaving, w)
 		} else {
 			l.Queue = append(l.Queue, w)
@@ -50,10 +51,12 @@ func (c *cluster) readLock() policy.Lock {
 }
 
 // enqueue puts a node's leased key, or renews it.
-func (c *cluster) enqueue(id policy.InstanceID, leaving bool) (gen int) {
+func (c *cluster) enqueue(id policy.InstanceID, boot string, duty policy.KeepQueued) (gen int) {
+	leaving := duty.Reason == policy.HoldLeaving
 	for i := range c.lock.queue {
 		if p := &c.lock.queue[i]; p.instance == id && p.leaving == leaving {
 			p.gen++
+			p.boot, p.duty = boot, duty
 			return p.gen
 		}
 	}
@@ -61,7 +64,7 @@ func (c *cluster) enqueue(id policy.InstanceID, leaving bool) (gen int) {
 		return 0 // a holder waits nowhere
 	}
 	c.rev++
-	c.lock.queue = append(c.lock.queue, place{instance: id, leaving: leaving, revision: c.rev})
+	c.lock.queue = append(c.lock.queue, place{instance: id, leaving: leaving, boot: boot, duty: duty, revision: c.rev})
 	c.lockChanged()
 	return 0
 }

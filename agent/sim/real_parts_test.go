@@ -202,20 +202,20 @@ func (p *parts) Seen() (l policy.Lock) {
 	return l
 }
 
-func (p *parts) KeepQueued(ctx context.Context, why policy.HoldReason, _ func()) error {
+func (p *parts) KeepQueued(ctx context.Context, why policy.KeepQueued, _ func()) error {
 	var c *cluster
 	err := p.call(ctx, func() error {
 		if _, c = p.a.server(0); c == nil {
 			return errNoServer
 		}
-		c.enqueue(p.a.m.id, why == policy.HoldLeaving)
+		c.enqueue(p.a.m.id, p.a.m.bootID(), why)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	<-ctx.Done()
-	p.s.do(func() { c.dequeue(p.a.m.id, why == policy.HoldLeaving, -1) })
+	p.s.do(func() { c.dequeue(p.a.m.id, why.Reason == policy.HoldLeaving, -1) })
 	return ctx.Err()
 }
 

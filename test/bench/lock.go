@@ -176,7 +176,7 @@ func newNode(c *bare, i int, cluster policy.ClusterID, count stats.Handler) (*no
 func (n *node) queue(ctx context.Context) {
 	ctx, n.stop = context.WithCancel(ctx)
 	go func() {
-		n.left <- n.KeepQueued(ctx, policy.HoldRebooting, func() {
+		n.left <- n.KeepQueued(ctx, policy.KeepQueued{Reason: policy.HoldRebooting}, func() {
 			select {
 			case n.poked <- struct{}{}:
 			default:
