@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/quorumd/quorumd/agent/fleetlock"
+	"github.com/quorumd/quorumd/agent/peer"
 	"github.com/quorumd/quorumd/agent/policy"
 	"github.com/quorumd/quorumd/test/fleet"
 	"github.com/quorumd/quorumd/test/hosts"
+	"github.com/quorumd/quorumd/units"
 )
 
 // pairs is how often FleetLock's pair is asked, by turns with the bare calls.
@@ -79,6 +81,11 @@ func (b *bench) measureAgentPair(ctx context.Context) (err error) {
 		return err
 	}
 	b.add("lock", "one node's steady state to the next node's grant, agents of three", "ms", handed).atMost(1000)
+	begun, err := toReboot(ctx, f)
+	if err != nil {
+		return err
+	}
+	b.add("lock", "one node's steady state to the next node's reboot, agents of three", "ms", begun).atMost(1000)
 	return nil
 }
 
@@ -109,6 +116,70 @@ func handOver(ctx context.Context, nodes []*hosts.Host) (times []float64, err er
 		times = append(times, time.Since(began).Seconds()*1000)
 	}
 	return times, ask(ctx, at(handedOver), steadyState)
+}
+
+// rebooted is how often a node waits for another's slot to reboot.
+const rebooted = 6
+
+// toReboot gives the times from one node's steady-state to the instant at which the next
+// node's agent has logind reboot that machine: it takes the slot, looks at everything, runs
+// what comes before, hands over leadership where it has it, and marks the slot.
+func toReboot(ctx context.Context, f *hosts.Fleet) (times []float64, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("not within 5 minutes"))
+	defer cancel()
+	nodes := f.Hosts()
+	for i := range rebooted {
+		holder, next := nodes[i%len(nodes)], nodes[(i+1)%len(nodes)]
+		err := fleet.Until(ctx, 10*time.Millisecond, "a grant", func(ctx context.Context) error { return ask(ctx, holder.FleetLockURL(), preReboot) })
+		if err != nil {
+			return nil, err
+		}
+		m := next.Machine()
+		m.SetUpdate(units.UpdateStatus{Operation: units.UpdateNeedReboot, NewVersion: "2.0"})
+		if err := fleet.Until(ctx, 10*time.Millisecond, next.ID+" to wait for the lock", func(ctx context.Context) error { return waits(ctx, next) }); err != nil {
+			return nil, err
+		}
+		began := time.Now()
+		if err := ask(ctx, holder.FleetLockURL(), steadyState); err != nil {
+			return nil, err
+		}
+		select {
+		case <-m.RebootAsked():
+			times = append(times, time.Since(began).Seconds()*1000)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s is never rebooted: %w", next.ID, context.Cause(ctx))
+		}
+		if err := fleet.Until(ctx, 20*time.Millisecond, next.ID+" to be back", func(context.Context) error {
+			if now := next.Machine(); now == nil || now == m {
+				return errors.New("it is not")
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		if err := settle(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	return times, nil
+}
+
+// waits: a node's agent says that it waits for the lock to reboot.
+func waits(ctx context.Context, h *hosts.Host) error {
+	data, err := h.Get(ctx, h.StatusURL())
+	if err != nil {
+		return err
+	}
+	s, err := peer.Decode(data)
+	if err != nil {
+		return err
+	}
+	for _, v := range s.Decision.Concerns {
+		if v.Concern == string(policy.ConcernReboot) && v.Reason == string(policy.AwaitLock) {
+			return nil
+		}
+	}
+	return fmt.Errorf("it says %v", s.Decision.Concerns)
 }
 
 // FleetLock's two questions.

@@ -10,10 +10,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/quorumd/quorumd/agent/policy"
 	"github.com/quorumd/quorumd/test/hosts"
 )
 
@@ -143,8 +146,79 @@ func keepAndRelease(w *world, all []*hosts.Host, holder int) error {
 	if err != nil {
 		return err
 	}
-	return w.await(all[holder].ID+" to release", func() error {
-		a, err := fleetLock(w.ctx, all[holder], "steady-state", id, anyGroup)
+	return w.released(all[holder])
+}
+
+// placeKept: a client that was refused keeps its place whatever becomes of its node's
+// agent meanwhile, before one of another node that asked later and asks all the time.
+func placeKept(w *world) error {
+	all := w.Hosts()
+	for _, h := range all { // whoever still waits does no more
+		if err := w.released(h); err != nil {
+			return err
+		}
+	}
+	holder, early, late := all[0], all[1], all[2]
+	if err := w.granted(holder); err != nil {
+		return err
+	}
+	for _, h := range []*hosts.Host{early, late} {
+		if err := w.refusedFor(h, policy.AwaitLock); err != nil {
+			return err
+		}
+		if err := w.await(h.ID+" to wait", func() error { return w.waitsForLock(h) }); err != nil {
+			return err
+		}
+	}
+	for _, how := range []func() error{
+		func() error { return w.KillAgent(early.ID) },
+		func() error { return early.Machine().RestartUnit(hosts.AgentUnit) },
+	} {
+		before := early.Machine().UnitPID(hosts.AgentUnit)
+		if err := how(); err != nil {
+			return err
+		}
+		if err := w.await("another process of the agent", func() error {
+			if now := early.Machine().UnitPID(hosts.AgentUnit); now == 0 || now == before {
+				return errors.New("there is none")
+			}
+			return w.waitsForLock(early) // though nobody has asked it yet
+		}); err != nil {
+			return err
+		}
+	}
+	if err := w.released(holder); err != nil {
+		return err
+	}
+	// It is seen by the queue, and by who is granted.
+	if err := w.refusedFor(late, policy.AwaitLock); err != nil {
+		return err
+	}
+	for _, h := range []*hosts.Host{early, late} {
+		if err := w.granted(h); err != nil {
+			return err
+		}
+		if err := w.released(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// granted asks for a node's client until it is granted the lock.
+func (w *world) granted(h *hosts.Host) error {
+	return w.await(h.ID+" to be granted the lock", func() error {
+		a, err := fleetLock(w.ctx, h, "pre-reboot", clientOf(h), anyGroup)
+		if err == nil && !a.granted() {
+			err = fmt.Errorf("%+v", a)
+		}
+		return err
+	})
+}
+
+func (w *world) released(h *hosts.Host) error {
+	return w.await(h.ID+" to release", func() error {
+		a, err := fleetLock(w.ctx, h, "steady-state", clientOf(h), anyGroup)
 		if err == nil && !a.granted() {
 			err = fmt.Errorf("steady-state: %+v", a)
 		}
@@ -152,9 +226,68 @@ func keepAndRelease(w *world, all []*hosts.Host, holder int) error {
 	})
 }
 
+// refusedFor asks for a node's client until it is refused with this word.
+func (w *world) refusedFor(h *hosts.Host, why policy.Reason) error {
+	return w.await(h.ID+" to be refused: "+string(why), func() error {
+		a, err := fleetLock(w.ctx, h, "pre-reboot", clientOf(h), anyGroup)
+		if err == nil && a.kind != string(why) {
+			err = fmt.Errorf("%+v", a)
+		}
+		return err
+	})
+}
+
+// waitsForLock: a node's agent says that its client waits for the lock.
+func (w *world) waitsForLock(h *hosts.Host) error {
+	s, err := w.status(h.ID)
+	if err != nil {
+		return err
+	}
+	for _, v := range s.Decision.Concerns {
+		if v.Concern == string(policy.ConcernReboot) && v.Reason == string(policy.AwaitLock) {
+			return nil
+		}
+	}
+	return fmt.Errorf("it says %v", s.Decision.Concerns)
+}
+
+// scriptBeforeGrant: what comes before a reboot runs under the client's slot, before the
+// grant. While it fails the client is refused and told so; the agent's next process tries
+// again at once.
+func scriptBeforeGrant(w *world) error {
+	h := w.Hosts()[0]
+	ran := filepath.Join(h.Dir, "ran")
+	remove, err := script(h, "exit 1")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(w.refusedFor(h, policy.ScriptFailed), remove()); err != nil {
+		return err
+	}
+	if remove, err = script(h, "echo >> "+ran); err != nil {
+		return err
+	}
+	if err := w.KillAgent(h.ID); err != nil {
+		return err
+	}
+	if err := w.granted(h); err != nil {
+		return err
+	}
+	// Asked again it is granted, and the script does not run again.
+	if err := w.granted(h); err != nil {
+		return err
+	}
+	if out, err := os.ReadFile(ran); err != nil || len(out) != 1 {
+		return fmt.Errorf("the script ran %d times before the grant (%v)", len(out), err)
+	}
+	return errors.Join(w.released(h), remove())
+}
+
 // fleetLockLine: real agents, real etcd, clients of the protocol.
 func fleetLockLine() line {
 	return line{name: "fleetlock", scenarios: []scenario{
 		{name: "clients of all nodes ask at once", within: 2 * time.Minute, run: raceForSlot},
+		{name: "the agent of one who waits killed, and restarted", within: time.Minute, run: placeKept},
+		{name: "a script before a client's grant, that fails first", within: time.Minute, run: scriptBeforeGrant},
 	}}
 }
