@@ -86,6 +86,7 @@ type Checker struct {
 	lost      bool                      // its majority, for good
 	broken    []Violation
 	election  electionSeen
+	group     groupSeen
 	cuts      map[[2]policy.InstanceID]time.Duration // since when, both ways round
 }
 
@@ -103,6 +104,10 @@ type clusterSeen struct {
 	removed []removedSeen
 	// leads tells since when its leader leads.
 	leads time.Duration
+	// learning tells since when a member is a learner; few since when there are fewer voters
+	// than the group shows to want, negative: there are not.
+	learning map[policy.MemberID]time.Duration
+	few      time.Duration
 	// emptied tells when the database was last not full any more.
 	emptied time.Duration
 	// lower is the version before the last rise, which was at rose.
@@ -168,6 +173,8 @@ func (c *Checker) Observe(at time.Duration, e Event) {
 			i.toldAt = at
 		}
 		i.Told, i.Gone = e.Told, i.Gone || e.Gone
+	case GroupIs:
+		c.groupIs(at, e)
 	case Cut:
 		for _, pair := range [][2]policy.InstanceID{{e.A, e.B}, {e.B, e.A}} {
 			if c.cuts[pair] = at; !e.On {
@@ -226,11 +233,14 @@ func (c *Checker) instance(id policy.InstanceID) *instanceSeen {
 func (c *Checker) clusterIs(at time.Duration, e ClusterIs) {
 	s, ok := c.clusters[e.ID]
 	if !ok {
-		s = &clusterSeen{down: make(map[policy.MemberID]time.Duration), up: make(map[policy.MemberID]time.Duration), promoted: make(map[policy.MemberID]time.Duration), held: make(map[int64]time.Duration)}
+		s = &clusterSeen{down: make(map[policy.MemberID]time.Duration), up: make(map[policy.MemberID]time.Duration), promoted: make(map[policy.MemberID]time.Duration), held: make(map[int64]time.Duration), learning: make(map[policy.MemberID]time.Duration), few: -1}
 		c.clusters[e.ID] = s
 	}
 	learners := 0
 	for _, m := range e.Members {
+		if _, ok := s.learning[m.ID]; !ok && m.Learner {
+			s.learning[m.ID] = at
+		}
 		if m.Learner {
 			learners++
 		} else if i := slices.IndexFunc(s.Members, func(o MemberIs) bool { return o.ID == m.ID }); i >= 0 && s.Members[i].Learner {
@@ -268,6 +278,7 @@ func (c *Checker) clusterIs(at time.Duration, e ClusterIs) {
 	members := append(s.Members[:0], e.Members...)
 	s.ClusterIs = e
 	s.Members = members
+	c.count(at, s)
 }
 
 // fresh: from now on another cluster may start, and the first one may not.

@@ -14,6 +14,8 @@ const (
 	RebootUnderLock Invariant = "RebootUnderLock"
 	// RebootKeepsQuorum: and only while the others are a healthy majority.
 	RebootKeepsQuorum Invariant = "RebootKeepsQuorum"
+	// RebootWhenWhole: nor while a member joins or leaves, or fewer vote than are wanted.
+	RebootWhenWhole Invariant = "RebootWhenWhole"
 	// RebootNotLeading: and only a member that does not lead.
 	RebootNotLeading Invariant = "RebootNotLeading"
 	// OneRebooted: and never while another is not back from its own reboot.
@@ -126,9 +128,66 @@ func (c *Checker) decided(at, began time.Duration, id policy.InstanceID) {
 		if n := c.together(rest, looked); n < need || total <= 2 && !c.cfg.Reboot.SmallClusters {
 			c.fail(at, RebootKeepsQuorum, "%s may reboot: %d of the other %d voters are healthy and hear one of them", id, n, total-1)
 		}
+		c.whole(at, began, id, s, total)
 		if total > 1 && s.Leader == own && s.leads <= looked {
 			c.fail(at, RebootNotLeading, "%s may reboot, and leads", id)
 		}
+	}
+}
+
+// groupStale is how old what a decision rests on may be of what the group shows.
+const groupStale = 30 * time.Second
+
+// groupSeen is what the group shows: how many it wants, and since when who leaves it.
+type groupSeen struct {
+	desired int
+	leaving map[policy.InstanceID]time.Duration
+}
+
+func (c *Checker) groupIs(at time.Duration, e GroupIs) {
+	leaving := make(map[policy.InstanceID]time.Duration)
+	for _, id := range e.Leaving {
+		since, was := c.group.leaving[id]
+		if !was {
+			since = at
+		}
+		leaving[id] = since
+	}
+	c.group = groupSeen{e.Desired, leaving}
+	for _, s := range c.clusters {
+		c.count(at, s)
+	}
+}
+
+// count notes since when a cluster has fewer voters than the group wants.
+func (c *Checker) count(at time.Duration, s *clusterSeen) {
+	voters := 0
+	for _, m := range s.Members {
+		if !m.Learner {
+			voters++
+		}
+	}
+	switch few := voters < c.group.desired; {
+	case !few:
+		s.few = -1
+	case s.few < 0:
+		s.few = at
+	}
+}
+
+// whole checks that nobody reboots while a member joins or leaves, or voters are missing.
+func (c *Checker) whole(at, began time.Duration, id policy.InstanceID, s *clusterSeen, total int) {
+	looked, shown := began-c.cfg.ActWithin, began-groupStale
+	for _, m := range s.Members {
+		if m.Learner && s.learning[m.ID] <= looked {
+			c.fail(at, RebootWhenWhole, "%s may reboot while %s (%s) joins", id, m.ID, m.Instance)
+		}
+		if since, leaves := c.group.leaving[m.Instance]; leaves && m.Instance != id && since <= shown {
+			c.fail(at, RebootWhenWhole, "%s may reboot while %s (%s) leaves", id, m.ID, m.Instance)
+		}
+	}
+	if s.few >= 0 && s.few <= shown {
+		c.fail(at, RebootWhenWhole, "%s may reboot with %d voters where %d are wanted", id, total, c.group.desired)
 	}
 }
 

@@ -85,6 +85,12 @@ type InstanceIs struct {
 	Gone bool
 }
 
+// GroupIs tells what the group shows from now on: how many it wants, and who leaves it.
+type GroupIs struct {
+	Desired int
+	Leaving []policy.InstanceID
+}
+
 // EtcdStarted: an etcd process came up with an identity; New for the first start
 // of a first cluster. EtcdEnded: it ended.
 type EtcdStarted struct {
@@ -161,6 +167,7 @@ func (Ended) event()       {}
 func (Applied) event()     {}
 func (ClusterIs) event()   {}
 func (InstanceIs) event()  {}
+func (GroupIs) event()     {}
 func (EtcdStarted) event() {}
 func (EtcdEnded) event()   {}
 func (HookOpened) event()  {}

@@ -68,6 +68,13 @@ func (g *group) changed() {
 			return
 		}
 		g.shown, g.shownAs = s, v
+		is := GroupIs{Desired: s.Desired}
+		for _, i := range s.Instances {
+			if i.State.Leaving() {
+				is.Leaving = append(is.Leaving, i.ID)
+			}
+		}
+		g.w.tell(is)
 		g.w.touch(policy.SourceGroup)
 	})
 	if !g.reconcile {

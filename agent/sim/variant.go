@@ -32,6 +32,8 @@ func Variants() []Variant {
 		{Name: "reboot without the lock", Invariant: RebootUnderLock, Decide: rebootAtOnce},
 		{Name: "reboot whatever the others' health", Invariant: RebootKeepsQuorum, View: othersWell},
 		{Name: "grant whatever the others' health", Invariant: RebootKeepsQuorum, Decide: grantAlways},
+		{Name: "reboot while another joins", Invariant: RebootWhenWhole, View: nobodyJoins},
+		{Name: "reboot whoever leaves, and is missing", Invariant: RebootWhenWhole, View: nobodyMissing},
 		{Name: "reboot as the leader", Invariant: RebootNotLeading, View: otherLeads},
 		{Name: "hold given back at the return, healthy or not", Invariant: HoldKept, Decide: releaseAtBoot},
 		{Name: "hold given back at the agent's restart", Invariant: HoldKept, Decide: releaseAtStart},
@@ -151,14 +153,47 @@ func rebootAtOnce(_ policy.Config, v policy.View, d *policy.Decision) {
 	}
 }
 
+func wantsReboot(v *policy.View) bool {
+	for _, f := range v.Wants {
+		if f.Value.Wanted {
+			return true
+		}
+	}
+	return false
+}
+
 // othersWell makes the others look healthy to a node that is not to go.
 func othersWell(cfg policy.Config, v *policy.View) {
-	wanted := false
-	for _, f := range v.Wants {
-		wanted = wanted || f.Value.Wanted
-	}
-	if wanted && v.Record.Leaving == nil {
+	if wantsReboot(v) && v.Record.Leaving == nil {
 		allHealthy(cfg, v)
+	}
+}
+
+// nobodyJoins hides learners from a node that is to reboot.
+func nobodyJoins(_ policy.Config, v *policy.View) {
+	if v.Record.Leaving != nil || !wantsReboot(v) {
+		return
+	}
+	l := &v.Members.Value
+	l.Members = slices.DeleteFunc(slices.Clone(l.Members), func(m policy.Member) bool { return m.Learner && m.ID != v.Record.Member })
+}
+
+// nobodyMissing hides from it who leaves, and how many are wanted.
+func nobodyMissing(_ policy.Config, v *policy.View) {
+	if v.Record.Leaving != nil || !wantsReboot(v) {
+		return
+	}
+	g := &v.Group.Value
+	g.Desired, g.Instances = min(g.Desired, 1), slices.Clone(g.Instances)
+	for i := range g.Instances {
+		if g.Instances[i].State.Leaving() {
+			g.Instances[i].State = policy.StateInService
+		}
+	}
+	v.Peers = maps.Clone(v.Peers)
+	for id, f := range v.Peers {
+		f.Value.Leaving = false
+		v.Peers[id] = f
 	}
 }
 
