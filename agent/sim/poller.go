@@ -35,6 +35,9 @@ func (a *agent) setPace(s policy.Source, every time.Duration) {
 	was := p.every
 	a.advanceOne(s)
 	p.every = every
+	if was == 0 {
+		p.ever = false // what changed meanwhile was not polled: what is known keeps its age
+	}
 	if every != 0 && (was == 0 || every < was) {
 		a.kick(s)
 	} else if p.next {
