@@ -174,7 +174,7 @@ func (q *queueing) plan(ctx context.Context, via string, v *lockView) (s step, a
 		return drop(c.keys().place(q.line, lv.orphan.instance), lv.orphan), false, nil
 	}
 	id, err := c.leaseID(ctx, via)
-	if err != nil || lv.own.lease == id {
+	if err != nil || lv.own.lease == id && q.says(lv.own) {
 		return step{done: true}, false, err
 	}
 	q.lease = id
@@ -189,6 +189,13 @@ func (q *queueing) plan(ctx context.Context, via string, v *lockView) (s step, a
 		cmps: []clientv3.Cmp{unchanged(q.key, lv.own.mod)},
 		ops:  []clientv3.Op{clientv3.OpPut(q.key, q.value(since), clientv3.WithLease(id))},
 	}, false, nil
+}
+
+// says reports whether a place tells for whom it is kept. Of two reasons at one time the
+// one that somebody asked for is told: only that is needed again, see policy.Waiter.
+func (q *queueing) says(p place) bool {
+	asked := q.duty.Reason == policy.HoldFleetLock || q.duty.Reason == policy.HoldOperator
+	return !asked || p.reason == q.duty.Reason && p.client == q.duty.Client
 }
 
 func (q *queueing) value(since time.Time) string {

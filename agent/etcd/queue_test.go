@@ -219,8 +219,15 @@ func testAgentStops(t *testing.T, lt *lockTest) {
 	if l := lockOf(t, a); l.Queue[0] != first {
 		t.Errorf("queue %+v, want first %+v", l.Queue, first)
 	}
-	stopB(nil)
+	// Whom it is kept for is told anew, where the place is.
+	stopC := run(a, policy.KeepQueued{Reason: policy.HoldFleetLock, Client: "another client"})
 	stop(nil)
+	eventually(t, "the place is another client's", func() bool { return lockOf(t, a).Queue[0].Client == "another client" })
+	if l := lockOf(t, a); l.Queue[0].Revision != first.Revision {
+		t.Errorf("queue %+v, want the place at %d kept", l.Queue, first.Revision)
+	}
+	stopB(nil)
+	stopC(nil)
 	if own := lookOf(t, a).queue.own; own.mod != 0 {
 		t.Errorf("%+v was given up", own)
 	}
@@ -266,7 +273,9 @@ func TestQueueSurvivesItsMember(t *testing.T) {
 	cl.Member("i-b").Pause()
 	cl.Member("i-c").Pause()
 	within(t, 3*time.Second, "leaving the queue without etcd", func() {
-		if err := stop(); Classify(err) != NoAnswer {
+		// Of the member that was killed the last that is known may be how a connection ended
+		// in that moment, which proves nothing (handshakeFailed).
+		if err := stop(); Classify(err) != NoAnswer && Classify(err) != CannotTell {
 			t.Errorf("left the queue without etcd: %v", err)
 		}
 	})
