@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -27,6 +28,7 @@ func TestReboots(t *testing.T) {
 	f.Settle(f.Within(forBootstrap))
 
 	f.step("an update for all three at once", forOneChange, f.updateAll)
+	f.step("a FleetLock client of the leader's node, through its reboot", forOneChange, f.clientReboots)
 	f.step("the agent killed: queued, granted, acting, after the boot", forOneChange, f.killWhileRebooting)
 	f.step("etcd of the holder and of another killed, before and after the reboot", forOneChange, f.restartUnderHolder)
 	f.step("cut off the leader while it holds, before and after the reboot", forOneChange, f.cutUnderHolder)
@@ -148,6 +150,52 @@ func (f *Fleet) updateAll(ctx context.Context, before fleet.Members) {
 	if stall > plannedGap {
 		f.t.Errorf("no write was acknowledged for %.1fs, at most %.1fs wanted", stall.Seconds(), plannedGap.Seconds())
 	}
+}
+
+// clientReboots: the leader's own update agent asks for the lock by FleetLock's protocol. It
+// is refused while what comes before a reboot runs, reboots the machine once it is granted, and
+// says so when it is back.
+func (f *Fleet) clientReboots(ctx context.Context, before fleet.Members) {
+	w, id := f.watchTurns(ctx), f.Leader(ctx)
+	h := f.Host(id)
+	boot := h.BootID()
+	ran, err := h.ReadFile(scriptsLog)
+	f.must(err)
+	f.keep(h, waitBefore)
+	f.fleetLock(ctx, h, "pre-reboot", string(policy.RunBefore))
+	f.letGo(ctx, h, waitBefore)
+	f.fleetLock(ctx, h, "pre-reboot", "")
+	f.must(stays(h, boot))
+	_, _ = h.Exec(ctx, "systemctl", "reboot") // which may end it, too
+	_, err = h.WaitReboot(ctx, boot)
+	f.must(err)
+	f.fleetLock(ctx, h, "steady-state", "")
+	w.rebooted(ctx, id)
+	f.wantKept(ctx, before, len(before))
+	want := fmt.Sprintf("%sbefore %s\nafter %s\n", ran, boot, h.BootID())
+	if ran, err = h.ReadFile(scriptsLog); err != nil || string(ran) != want {
+		f.t.Errorf("the scripts of %s wrote %q, want %q: %v", id, ran, want, err)
+	}
+}
+
+// fleetLock asks a host's agent as a FleetLock client on it does, until it is refused with a
+// word, or with none until it is granted.
+func (f *Fleet) fleetLock(ctx context.Context, h *lab.Host, question, word string) {
+	f.t.Helper()
+	f.until(ctx, fmt.Sprintf("%s on %s to be answered %q", question, h.Spec.Hostname, word), func(ctx context.Context) error {
+		out, err := h.Exec(ctx, "curl", "-sS", "-m", "40", "-w", "\n%{http_code}", "-H", "fleet-lock-protocol: true",
+			"-d", `{"client_params": {"id": "a client", "group": "default"}}`, "http://127.0.0.1:2383/v1/"+question)
+		end := strings.LastIndex(string(out), "\n")
+		body, code := string(out[:max(0, end)]), string(out[end+1:])
+		var no struct{ Kind string }
+		if code != "200" && err == nil {
+			err = json.Unmarshal([]byte(body), &no)
+		}
+		if err != nil || no.Kind != word || (code == "200") != (word == "") {
+			return fmt.Errorf("the answer is %q: %w", out, err)
+		}
+		return nil
+	})
 }
 
 // killAgent kills an agent and waits until systemd has started it again.

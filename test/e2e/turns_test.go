@@ -26,7 +26,9 @@ type hold struct {
 	ended                         bool
 }
 
-func (h hold) rebooting() bool { return h.Reason == string(policy.HoldRebooting) }
+func (h hold) rebooting() bool {
+	return h.Reason == string(policy.HoldRebooting) || h.Reason == string(policy.HoldFleetLock)
+}
 func (h hold) acting() bool    { return h.Phase == string(policy.Acting) }
 
 // holder of the lock; the zero hold if it is free. Any member may tell that has a leader.
