@@ -19,22 +19,22 @@ type duties struct {
 
 // duty is one goroutine: how to stop it, and when it has ended.
 type duty struct {
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	ended  chan struct{}
 }
 
-func (d *duties) stop(which policy.Duty) {
+func (d *duties) stop(which policy.Duty, why error) {
 	if d.ending == nil {
 		d.ending = make(map[policy.Duty]duty)
 	}
-	d.running[which].cancel()
+	d.running[which].cancel(why)
 	d.ending[which] = d.running[which]
 	delete(d.running, which)
 }
 
 func (d *duties) stopAll() {
 	for which := range d.running {
-		d.stop(which)
+		d.stop(which, nil)
 	}
 	for _, one := range d.ending {
 		<-one.ended
@@ -69,7 +69,7 @@ func (a *Agent) apply(ctx context.Context, named []policy.Duty) {
 	}
 	for which := range a.duties.running {
 		if !slices.Contains(named, which) {
-			a.duties.stop(which)
+			a.duties.stop(which, handedOn(which, named))
 		}
 	}
 	a.askMu.Lock()
@@ -91,6 +91,19 @@ func (a *Agent) apply(ctx context.Context, named []policy.Duty) {
 	if news {
 		a.sources["instances"].now()
 	}
+}
+
+// handedOn is why a place does not end with a duty that is not named any more: another one is
+// that keeps it.
+func handedOn(which policy.Duty, named []policy.Duty) error {
+	old, ok := which.(policy.KeepQueued)
+	if ok && slices.ContainsFunc(named, func(d policy.Duty) bool {
+		k, keeps := d.(policy.KeepQueued)
+		return keeps && k.Line() == old.Line()
+	}) {
+		return policy.ErrHandedOn
+	}
+	return nil
 }
 
 // memberOf reports whether this node is a member of a cluster.
@@ -136,7 +149,7 @@ func (a *Agent) startDuty(ctx context.Context, which policy.Duty) {
 	if a.duties.running == nil {
 		a.duties.running = make(map[policy.Duty]duty)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	one := duty{cancel: cancel, ended: make(chan struct{})}
 	go func() { // stopAll waits for it
 		run(ctx)

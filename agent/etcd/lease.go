@@ -44,6 +44,15 @@ func (l *lease) part(from line) (id clientv3.LeaseID, others, last bool) {
 	return id, others, last
 }
 
+// hand ends one use without an end of the place, or of the lease.
+func (l *lease) hand(in line) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.users[in]--; l.users[in] == 0 {
+		delete(l.users, in)
+	}
+}
+
 func (l *lease) current() clientv3.LeaseID {
 	l.mu.Lock()
 	defer l.mu.Unlock()

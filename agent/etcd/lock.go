@@ -154,6 +154,7 @@ func (v *lineView) waiters() (ws []policy.Waiter) {
 		ws = append(ws, v.own.waiter())
 	case v.tail != 0:
 		w := v.last
+		w.Boot, w.Client = "", "" // he may be gone, and this instance is, if it was him
 		w.Revision = v.tail
 		ws = append(ws, w)
 	}

@@ -13,15 +13,16 @@ import (
 	"github.com/quorumd/quorumd/agent/policy"
 )
 
-// KeepQueued keeps this instance's place in the queue for a reason until ctx
-// ends, then gives it up, unless the end is the agent's ([policy.ErrAgentStops]). It calls poke, from this goroutine, when what the
+// KeepQueued keeps this instance's place in the queue for a reason until ctx ends, then
+// gives it up, unless the cause says that it stays ([policy.ErrAgentStops],
+// [policy.ErrHandedOn]). It calls poke, from this goroutine, when what the
 // instance waits for changed: the place ahead of its own, or at the head a hold.
 // Each waiter watches one thing only, so a hand-over wakes one instance however
 // many wait. An instance that holds a slot does not queue.
 //
 // The place has a lease, so that a machine that dies does not hold up the queue.
 // If the lease is lost the place is taken anew, at the end. It returns nil when
-// the place was kept to the end and given up, else the last obstacle.
+// the place was kept to the end and given up, or stays, else the last obstacle.
 func (c *Client) KeepQueued(ctx context.Context, place policy.KeepQueued, poke func()) error {
 	l := lineOf(place.Reason)
 	q := &queueing{c: c, duty: place, line: l, key: c.keys().place(l, c.cfg.Self.Instance), poke: poke}
@@ -45,7 +46,8 @@ func (c *Client) KeepQueued(ctx context.Context, place policy.KeepQueued, poke f
 		case <-time.After(c.timing.retry):
 		}
 	}
-	if l == queueLine && errors.Is(context.Cause(ctx), policy.ErrAgentStops) {
+	if cause := context.Cause(ctx); errors.Is(cause, policy.ErrHandedOn) || l == queueLine && errors.Is(cause, policy.ErrAgentStops) {
+		c.lease.hand(l)
 		return nil
 	}
 	// The place must go also now that ctx has ended, else others would wait for
@@ -191,12 +193,9 @@ func (q *queueing) plan(ctx context.Context, via string, v *lockView) (s step, a
 	}, false, nil
 }
 
-// says reports whether a place tells for whom it is kept. Of two reasons at one time the
-// one that somebody asked for is told: only that is needed again, see policy.Waiter.
-func (q *queueing) says(p place) bool {
-	asked := q.duty.Reason == policy.HoldFleetLock || q.duty.Reason == policy.HoldOperator
-	return !asked || p.reason == q.duty.Reason && p.client == q.duty.Client
-}
+// says reports whether a place tells for what and whom it is kept. Of two reasons at one
+// time each tells its own when it looks, which is seldom.
+func (q *queueing) says(p place) bool { return p.reason == q.duty.Reason && p.client == q.duty.Client }
 
 func (q *queueing) value(since time.Time) string {
 	return encode(wireWaiter{

@@ -219,15 +219,28 @@ func testAgentStops(t *testing.T, lt *lockTest) {
 	if l := lockOf(t, a); l.Queue[0] != first {
 		t.Errorf("queue %+v, want first %+v", l.Queue, first)
 	}
-	// Whom it is kept for is told anew, where the place is.
+	// Whom it is kept for is told anew, where the place is; also where the one wait ends
+	// before the other has begun.
 	stopC := run(a, policy.KeepQueued{Reason: policy.HoldFleetLock, Client: "another client"})
-	stop(nil)
+	stop(policy.ErrHandedOn)
 	eventually(t, "the place is another client's", func() bool { return lockOf(t, a).Queue[0].Client == "another client" })
+	if l := lockOf(t, a); l.Queue[0].Revision != first.Revision {
+		t.Errorf("queue %+v, want the place at %d kept", l.Queue, first.Revision)
+	}
+	stopC(policy.ErrHandedOn)
+	stopC = run(a, fleetlock)
+	eventually(t, "the place is the first client's again", func() bool { return lockOf(t, a).Queue[0].Client == "a client" })
 	if l := lockOf(t, a); l.Queue[0].Revision != first.Revision {
 		t.Errorf("queue %+v, want the place at %d kept", l.Queue, first.Revision)
 	}
 	stopB(nil)
 	stopC(nil)
+	// Where it is not seen that the place still waits, it tells nobody's client.
+	for _, w := range lockOf(t, a).Queue {
+		if w.Client != "" || w.Boot != "" {
+			t.Errorf("a place that is gone: %+v", w)
+		}
+	}
 	if own := lookOf(t, a).queue.own; own.mod != 0 {
 		t.Errorf("%+v was given up", own)
 	}

@@ -289,14 +289,22 @@ type Heartbeat struct {
 // queue for HoldLeaving, else the ordinary one.
 type KeepQueued struct {
 	Reason HoldReason
-	// Client is who it is kept for with HoldFleetLock.
+	// Client is the FleetLock client who waits, if one does, whatever the Reason.
 	Client string
 }
 
-// ErrAgentStops is the cause with which a place's context ends when the agent's process
-// does. The place outlives it, but for one in the leaving queue, until its lease runs out:
-// an agent that only restarts takes it over where it is.
-var ErrAgentStops = errors.New("the agent stops")
+// Line tells which places are one: those of the leaving queue, or of the other.
+func (k KeepQueued) Line() bool { return k.Reason == HoldLeaving }
+
+// The causes with which a place's context ends and the place does not.
+var (
+	// ErrAgentStops: the agent's process ends. The place outlives it, but for one in the
+	// leaving queue, until its lease runs out: an agent that only restarts takes it over
+	// where it is.
+	ErrAgentStops = errors.New("the agent stops")
+	// ErrHandedOn: this node goes on waiting there, for another reason or client.
+	ErrHandedOn = errors.New("the place is handed on")
+)
 
 // RunScripts runs the scripts for before or after a reboot, once for a hold; its
 // outcome is the receipt ScriptsKey(When), with the hold's revision as its Detail.

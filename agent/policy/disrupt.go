@@ -149,7 +149,10 @@ func (p *pass) free() (bool, string) {
 // await waits for a slot and takes it, granted: everything is looked at again
 // before it becomes acting.
 func (p *pass) await(t Take) Verdict {
-	place := KeepQueued{Reason: t.Reason, Client: t.Client}
+	place := KeepQueued{Reason: t.Reason}
+	if a := p.next.Ask; a != nil && a.Reason == HoldFleetLock {
+		place.Client = a.Client
+	}
 	if p.next.WaitingSince.IsZero() {
 		p.next.WaitingSince = p.now
 	}

@@ -84,8 +84,9 @@ type Waiter struct {
 	// began: for people only, and zero where it is not seen.
 	Reason HoldReason
 	Since  time.Time
-	// Boot is the boot id under which the place was made, Client who it is kept for:
-	// what an agent that restarted has to know of its own place.
+	// Boot is the boot id under which the place was made, Client the FleetLock client who
+	// waits there: what an agent that restarted has to know of its own place. Both are empty
+	// where it is not seen that the place still waits.
 	Boot, Client string
 	Revision     int64 // create revision: the order
 }

@@ -29,7 +29,7 @@ const (
 )
 
 // Ask is what somebody beside this agent wants the lock for. An agent that restarts knows
-// it from its place in the queue.
+// of a FleetLock client from its place in the queue; an operator is there to ask again.
 type Ask struct {
 	// Reason is HoldFleetLock or HoldOperator.
 	Reason      HoldReason
@@ -201,8 +201,8 @@ func (p *pass) adoptPlace() {
 	}
 	p.next.Adopted = true
 	for _, w := range p.v.Lock.Value.Queue {
-		if p.next.Ask == nil && w.Instance == p.v.Self.Instance && w.Boot == p.v.Self.Boot && (w.Reason == HoldFleetLock || w.Reason == HoldOperator) {
-			p.next.Ask = &Ask{Reason: w.Reason, Client: w.Client, Asked: p.v.Started}
+		if p.next.Ask == nil && w.Instance == p.v.Self.Instance && w.Boot == p.v.Self.Boot && w.Client != "" {
+			p.next.Ask = &Ask{Reason: HoldFleetLock, Client: w.Client, Asked: p.v.Started}
 		}
 	}
 }

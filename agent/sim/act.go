@@ -153,7 +153,7 @@ func (a *agent) effect(act policy.Action, reason policy.Reason, began time.Durat
 		w.tell(Applied{
 			Instance: m.id, Action: act, Reason: reason, Began: began,
 			Wiped: m.disk.data.empty(), Data: m.disk.data.member, DataCluster: m.disk.data.cluster,
-			Etcd: m.version, Secret: w.etcds.secret, Queued: m.etcd.unit.Queued(),
+			Etcd: m.version, Secret: w.etcds.secret, Restarts: m.etcd.restarts,
 		})
 	}
 	switch act := act.(type) {

@@ -10,7 +10,7 @@ import (
 func (c *Checker) applied(at time.Duration, e Applied) {
 	switch a := e.Action.(type) {
 	case policy.StartEtcd:
-		if e.Queued {
+		if e.Restarts {
 			c.fail(at, StartedOnce, "%s starts etcd (%s) in the middle of a restart", e.Instance, e.Reason)
 		}
 	case policy.RestartEtcd:

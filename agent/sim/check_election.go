@@ -15,7 +15,7 @@ const (
 	MajorityWord Invariant = "MajorityWord"
 	// StartedAgain: what was stopped for an election is started again, whatever crashes.
 	StartedAgain Invariant = "StartedAgain"
-	// StartedOnce: etcd is not started while systemd is about to.
+	// StartedOnce: etcd is not started in the middle of systemd's restarting it.
 	StartedOnce Invariant = "StartedOnce"
 	// AttemptsBounded: attempts without a leader in between are bounded.
 	AttemptsBounded Invariant = "AttemptsBounded"

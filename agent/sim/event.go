@@ -41,8 +41,8 @@ type Applied struct {
 	// Etcd is the version of the instance's etcd; Secret: nothing tells its agent.
 	Etcd   policy.Version
 	Secret bool
-	// Queued: systemd was about to start etcd anyway.
-	Queued bool
+	// Restarts: systemd was in the middle of restarting etcd anyway.
+	Restarts bool
 }
 
 // ClusterIs tells the true state of a cluster after a change.

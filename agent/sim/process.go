@@ -19,6 +19,8 @@ type etcd struct {
 	fresh   bool   // the drop-in under /run that says "new" is there
 	token   string
 	gen     int // of starts; a late event of an old one is void
+	// restarts: systemd is in the middle of a restart job, so it starts etcd by itself.
+	restarts bool
 	// linked tells since when it reaches the majority; negative: it does not.
 	linked time.Duration
 	synced bool // and has every committed entry
@@ -26,6 +28,7 @@ type etcd struct {
 
 // startUnit starts etcd, without waiting.
 func (m *machine) startUnit(fresh bool, token string) {
+	m.etcd.restarts = false
 	m.etcd.fresh, m.etcd.token = fresh, token
 	m.etcd.gen++
 	gen := m.etcd.gen
@@ -42,6 +45,7 @@ func (m *machine) restartUnit() {
 	m.etcd.gen++
 	gen := m.etcd.gen
 	m.endProcess(policy.Unit{Load: "loaded", Active: "deactivating", Sub: "stop-sigterm", Job: true})
+	m.etcd.restarts = true
 	m.w.after(m.w.between(0, 2*time.Second), func() {
 		if !m.on || m.etcd.gen != gen {
 			return
@@ -99,6 +103,7 @@ func (m *machine) endProcess(u policy.Unit) {
 		m.unlink(c)
 	}
 	m.etcd.running, m.etcd.paused, m.etcd.linked, m.etcd.synced = false, false, -1, false
+	m.etcd.restarts = false
 	m.etcd.unit = u
 	m.touchLocal()
 	if was {

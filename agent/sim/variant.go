@@ -33,7 +33,8 @@ func Variants() []Variant {
 		{Name: "reboot whatever the others' health", Invariant: RebootKeepsQuorum, View: othersWell},
 		{Name: "grant whatever the others' health", Invariant: RebootKeepsQuorum, Decide: grantAlways},
 		{Name: "reboot while another joins", Invariant: RebootWhenWhole, View: nobodyJoins},
-		{Name: "reboot whoever leaves, and is missing", Invariant: RebootWhenWhole, View: nobodyMissing},
+		{Name: "reboot whoever leaves", Invariant: RebootWhenWhole, View: nobodyLeaves},
+		{Name: "reboot whoever is missing", Invariant: RebootWhenWhole, View: nobodyMissing},
 		{Name: "reboot as the leader", Invariant: RebootNotLeading, View: otherLeads},
 		{Name: "hold given back at the return, healthy or not", Invariant: HoldKept, Decide: releaseAtBoot},
 		{Name: "hold given back at the agent's restart", Invariant: HoldKept, Decide: releaseAtStart},
@@ -178,13 +179,20 @@ func nobodyJoins(_ policy.Config, v *policy.View) {
 	l.Members = slices.DeleteFunc(slices.Clone(l.Members), func(m policy.Member) bool { return m.Learner && m.ID != v.Record.Member })
 }
 
-// nobodyMissing hides from it who leaves, and how many are wanted.
+// nobodyMissing hides from it how many are wanted.
 func nobodyMissing(_ policy.Config, v *policy.View) {
+	if v.Record.Leaving == nil && wantsReboot(v) {
+		v.Group.Value.Desired = min(v.Group.Value.Desired, 1)
+	}
+}
+
+// nobodyLeaves hides from it who leaves.
+func nobodyLeaves(_ policy.Config, v *policy.View) {
 	if v.Record.Leaving != nil || !wantsReboot(v) {
 		return
 	}
 	g := &v.Group.Value
-	g.Desired, g.Instances = min(g.Desired, 1), slices.Clone(g.Instances)
+	g.Instances = slices.Clone(g.Instances)
 	for i := range g.Instances {
 		if g.Instances[i].State.Leaving() {
 			g.Instances[i].State = policy.StateInService

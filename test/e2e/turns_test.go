@@ -29,7 +29,7 @@ type hold struct {
 func (h hold) rebooting() bool {
 	return h.Reason == string(policy.HoldRebooting) || h.Reason == string(policy.HoldFleetLock)
 }
-func (h hold) acting() bool    { return h.Phase == string(policy.Acting) }
+func (h hold) acting() bool { return h.Phase == string(policy.Acting) }
 
 // holder of the lock; the zero hold if it is free. Any member may tell that has a leader.
 func (f *Fleet) holder(ctx context.Context) (h hold, err error) {

@@ -145,7 +145,7 @@ func allKilledInPlan(w *world) error {
 // phase, at each of the moments in turn.
 func killedInPlan(k int) func(*world) error {
 	return func(w *world) error {
-		s := &striker{aimed: map[point][3]bool{}}
+		s := &striker{done: map[point][3]bool{}}
 		second := map[string]*strike{} // not armed yet, by instance
 		for i, h := range w.Hosts() {
 			n := 3*k + i

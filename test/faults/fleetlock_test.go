@@ -150,7 +150,7 @@ func keepAndRelease(w *world, all []*hosts.Host, holder int) error {
 }
 
 // placeKept: a client that was refused keeps its place whatever becomes of its node's
-// agent meanwhile, before one of another node that asked later and asks all the time.
+// agent meanwhile, before one of another node that asked later.
 func placeKept(w *world) error {
 	all := w.Hosts()
 	for _, h := range all { // whoever still waits does no more

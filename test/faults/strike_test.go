@@ -76,28 +76,25 @@ func (s *strike) anybody() bool { return s.host == "" && s.not == nil }
 type striker struct {
 	mu    sync.Mutex
 	armed []*strike
-	aimed map[point][3]bool // where it was armed so far, by moment
+	done  map[point][3]bool // where it has struck so far, by moment
 	log   []string          // strikes that hit since the round began, in order
 	// evicted: another agent released the hold of one that was dead just then, whose
 	// own release then never comes.
 	evicted bool
+	spared  []string
 	tasks   sync.WaitGroup
 }
 
 func (k *striker) arm(strikes ...*strike) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.spareLocked()
 	k.armed, k.evicted = nil, false
 	k.addLocked(strikes...)
 }
 
 func (k *striker) addLocked(strikes ...*strike) {
 	k.armed = append(k.armed, strikes...)
-	for _, s := range strikes {
-		at := k.aimed[s.point]
-		at[s.moment] = true
-		k.aimed[s.point] = at
-	}
 }
 
 // through settles a fleet in which all strikes so far must have hit.
@@ -131,10 +128,30 @@ func neverHit(missed []string) error {
 	return fmt.Errorf("never found their moment: %s", strings.Join(missed, ", "))
 }
 
+// spareLocked notes the armed strikes that are not to be missed, though they have not hit:
+// their agents died of others at the point, or their own release never comes.
+func (k *striker) spareLocked() {
+	for _, s := range k.armed {
+		if !s.struck && (s.died || k.evicted && s.action == "release-hold") {
+			k.spared = append(k.spared, s.String())
+		}
+	}
+}
+
+// excused are the strikes that were spared since it was asked last.
+func (k *striker) excused() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	spared := k.spared
+	k.spared = nil
+	return spared
+}
+
 // missed are the strikes that never found their moment. It disarms them.
 func (k *striker) missed() (missed []string) {
 	k.mu.Lock()
 	missed = k.openLocked()
+	k.spareLocked()
 	k.armed = nil
 	k.mu.Unlock()
 	k.tasks.Wait()
@@ -150,11 +167,18 @@ func (k *striker) hits() []string {
 	return log
 }
 
+func (k *striker) strikeLocked(s *strike) {
+	s.struck = true
+	at := k.done[s.point]
+	at[s.moment] = true
+	k.done[s.point] = at
+}
+
 // hit kills the agent for a strike, once.
 func (k *striker) hit(s *strike, h *hosts.Host) bool {
 	k.mu.Lock()
 	ok := !s.struck
-	s.struck = true
+	k.strikeLocked(s)
 	if ok {
 		k.log = append(k.log, fmt.Sprintf("%s %s", h.Name, s))
 		for _, other := range k.armed {
@@ -219,14 +243,22 @@ func (k *striker) line(l hosts.Line) {
 	case hosts.Acted, hosts.Failed:
 		s := k.first(func(s *strike) bool {
 			mine := s.acting[l.Host] && s.action == l.Action
-			if mine && l.Msg == hosts.Failed {
-				delete(s.acting, l.Host)
-				return false
-			}
-			return mine && (s.moment == after || effect(s, l.Host) != nil)
+			return mine && l.Msg == hosts.Acted && (s.moment == after || effect(s, l.Host) != nil)
 		})
+		k.over(l)
 		if s != nil { // of a between that was over sooner than it was seen: as late as after
 			k.hit(s, l.Host)
+		}
+	}
+}
+
+// over: an agent is not at an action's points any more.
+func (k *striker) over(l hosts.Line) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.armed {
+		if s.action == l.Action {
+			delete(s.acting, l.Host)
 		}
 	}
 }
@@ -320,7 +352,7 @@ func (k *striker) answered(a hosts.Answer) (forward bool) {
 		return true
 	case caller == nil: // another strike was quicker: it died between, too
 		k.mu.Lock()
-		s.struck = true
+		k.strikeLocked(s)
 		k.mu.Unlock()
 		return false
 	}
