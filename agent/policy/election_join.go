@@ -41,8 +41,12 @@ func (p *pass) agreed(pl *Plan) bool {
 			n++
 		}
 	}
-	return n >= p.needed()
+	return n >= p.neededFor(pl)
 }
+
+// neededFor is how many must publish a plan, and say that there is no leader, by this node's
+// list of voters and by the plan's: where they differ, both majorities count.
+func (p *pass) neededFor(pl *Plan) int { return max(p.needed(), Quorum(len(pl.Order))) }
 
 // publishes reports whether a voter publishes a plan. This node's own counts from its disk,
 // however its etcd is.
@@ -53,7 +57,7 @@ func (p *pass) publishes(v voice, pl *Plan) bool {
 // joinable reports whether this node may take part in another's plan: one of this
 // cluster's voters, whose time has come here, too.
 func (p *pass) joinable(e *Election, pl *Plan) bool {
-	if pl.Cluster != p.v.Record.Cluster || pl.Round != OneByOne && pl.Round != AllAtOnce || !p.sameVoters(pl.Order) {
+	if pl.Cluster != p.v.Record.Cluster || pl.Round != OneByOne && pl.Round != AllAtOnce || !p.knowsVoters(pl.Order) {
 		return false
 	}
 	if e.Open() {
@@ -85,11 +89,16 @@ func (p *pass) mostAttempts(forced bool) int {
 	return p.cfg.Force.MaxAttempts
 }
 
-func (p *pass) sameVoters(order []MemberID) bool {
-	var ids []MemberID
-	for _, v := range p.electorate() {
-		ids = append(ids, v.Member)
+// knowsVoters reports whether a plan is about this node's voters, this node among them. Lists
+// of voters may differ for as long as there is no leader: a member that was removed right before
+// is in those that were read before that, and nobody can read it again. A majority of the longer
+// list must be in both; whoever acts needs a majority by either (neededFor).
+func (p *pass) knowsVoters(order []MemberID) bool {
+	voters, both := p.electorate(), 0
+	for _, v := range voters {
+		if slices.Contains(order, v.Member) {
+			both++
+		}
 	}
-	slices.Sort(ids)
-	return len(ids) > 0 && slices.Equal(ids, slices.Sorted(slices.Values(order)))
+	return slices.Contains(order, p.own) && both >= Quorum(max(len(voters), len(order)))
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -11,6 +12,7 @@ type leaderlessFleet struct {
 	now      time.Time
 	started  [3]time.Time
 	dead     [3]bool
+	stale    [3]bool // its list has a fourth voter, that was removed right before
 	state    [3]State
 	record   [3]Record
 	receipts [3]map[string]Receipt
@@ -31,6 +33,9 @@ func newLeaderlessFleet() *leaderlessFleet {
 // view is what one agent sees now.
 func (f *leaderlessFleet) view(i int) View {
 	v := stuckView(leaderless, leaderless, leaderless)
+	if f.stale[i] {
+		v.Members.Value = stuckView(leaderless, leaderless, leaderless, noWord).Members.Value
+	}
 	pulse, data := v.Pulse.Value, v.Data.Value
 	data.Member = f.record[i].Member
 	v.Now, v.Started, v.Record, v.Receipts = f.now, f.started[i], f.record[i], f.receipts[i]
@@ -141,5 +146,33 @@ func TestKilledProposer(t *testing.T) {
 	}
 	if len(before) != 2 {
 		t.Errorf("only one order of the two plans was tried: %v", before)
+	}
+}
+
+// TestListsThatDiffer: a voter was removed right before the leader was lost, and not everybody
+// has read the list since. They restart etcd in one plan all the same, and with fewer voices
+// than a majority of the longer list they do not.
+func TestListsThatDiffer(t *testing.T) {
+	for _, stale := range [][3]bool{{true, true, false}, {true, false, true}, {false, true, true}, {true, false, false}, {false, false, true}} {
+		f := newLeaderlessFleet()
+		f.stale = stale
+		f.until(t, fmt.Sprintf("stale %v: a restart of each", stale), 3*time.Minute, func() bool {
+			n := 0
+			for _, r := range f.receipts {
+				for key := range r {
+					if strings.HasPrefix(key, RestartEtcd{}.Kind()) {
+						n++
+					}
+				}
+			}
+			return n == 3
+		})
+	}
+	f := newLeaderlessFleet()
+	f.stale, f.dead[2] = [3]bool{true, true, true}, true
+	for range 4 * 120 {
+		if f.step(t); len(f.acted) > 0 {
+			t.Fatalf("two of four: %v", f.acted)
+		}
 	}
 }

@@ -252,8 +252,7 @@ func (p *pass) support(e *Election) (agreed, hopeful bool) {
 			stuck++
 		}
 	}
-	need := p.needed()
-	return p.agreed(&e.Plan), stuck >= need && against == 0 && !p.reads() && own.stuck()
+	return p.agreed(&e.Plan), stuck >= p.neededFor(&e.Plan) && against == 0 && !p.reads() && own.stuck()
 }
 
 // oneByOne is the first round: one member after another.
