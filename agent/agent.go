@@ -119,7 +119,7 @@ func New(opts Options, parts Parts) *Agent {
 // Published gives the newest pass; nil before the first.
 func (a *Agent) Published() *Pass { return a.published.Load() }
 
-// Run observes, decides and acts until ctx ends. An action under way then is
+// Run observes, decides and acts until its context ends. An action under way then is
 // given a moment to end: what it did is observed anew at the next start.
 func (a *Agent) Run(until context.Context) error {
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(until))

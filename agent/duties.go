@@ -99,7 +99,7 @@ func handedOn(which policy.Duty, named []policy.Duty) error {
 	old, ok := which.(policy.KeepQueued)
 	if ok && slices.ContainsFunc(named, func(d policy.Duty) bool {
 		k, keeps := d.(policy.KeepQueued)
-		return keeps && k.Line() == old.Line()
+		return keeps && k.Leaves() == old.Leaves()
 	}) {
 		return policy.ErrHandedOn
 	}

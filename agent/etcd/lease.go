@@ -34,9 +34,7 @@ func (l *lease) join(in line) {
 func (l *lease) part(from line) (id clientv3.LeaseID, others, last bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.users[from]--; l.users[from] == 0 {
-		delete(l.users, from)
-	}
+	l.lessLocked(from)
 	id, others, last = l.id, l.users[from] > 0, len(l.users) == 0
 	if last {
 		l.id = clientv3.NoLease
@@ -48,6 +46,10 @@ func (l *lease) part(from line) (id clientv3.LeaseID, others, last bool) {
 func (l *lease) hand(in line) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.lessLocked(in)
+}
+
+func (l *lease) lessLocked(in line) {
 	if l.users[in]--; l.users[in] == 0 {
 		delete(l.users, in)
 	}

@@ -97,7 +97,7 @@ type place struct {
 	instance policy.InstanceID
 	reason   policy.HoldReason // what for, and since when: for people
 	since    time.Time
-	boot     string // who was told so, and for whom: for its own agent
+	boot     string // of the instance, and which client waits there: for its own next agent
 	client   string
 	created  int64
 	mod      int64

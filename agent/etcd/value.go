@@ -39,7 +39,7 @@ type wireWaiter struct {
 	Boot     string    `json:"boot"`
 	Reason   string    `json:"reason"`
 	Since    time.Time `json:"since"`
-	// Client is who the place is kept for, where the reason is a FleetLock client.
+	// Client is the FleetLock client who waits there, if one does, whatever the reason.
 	Client string `json:"client,omitempty"`
 	// Holding is for people: the place of one who holds a slot has no lease.
 	Holding bool `json:"holding,omitempty"`

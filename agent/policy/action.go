@@ -293,8 +293,8 @@ type KeepQueued struct {
 	Client string
 }
 
-// Line tells which places are one: those of the leaving queue, or of the other.
-func (k KeepQueued) Line() bool { return k.Reason == HoldLeaving }
+// Leaves reports whether the place is in the leaving queue. A node has one place in each.
+func (k KeepQueued) Leaves() bool { return k.Reason == HoldLeaving }
 
 // The causes with which a place's context ends and the place does not.
 var (

@@ -14,11 +14,10 @@ type beat struct {
 }
 
 type keep struct {
-	duty    policy.KeepQueued
-	leaving bool
-	on      bool
-	gen     int // of the lease
-	in      *cluster
+	duty policy.KeepQueued
+	on   bool
+	gen  int // of the lease
+	in   *cluster
 }
 
 // apply makes exactly the named duties run.
@@ -60,7 +59,7 @@ func (a *agent) apply(named []policy.Duty) {
 				a.startBeat(d)
 			}
 		case policy.KeepQueued:
-			queue[d.Reason == policy.HoldLeaving] = d
+			queue[d.Leaves()] = d
 		case policy.RunScripts:
 			scripts[d.When] = true
 			a.runScripts(d)
@@ -163,8 +162,8 @@ func (a *agent) startBeat(d policy.Heartbeat) {
 
 // startQueue keeps this node's place in the lock's queue.
 func (a *agent) startQueue(d policy.KeepQueued) {
-	q := &keep{on: true, duty: d, leaving: d.Reason == policy.HoldLeaving}
-	a.queued[q.leaving] = q
+	q := &keep{on: true, duty: d}
+	a.queued[d.Leaves()] = q
 	var try func()
 	try = func() {
 		if !q.on || !a.alive {
@@ -185,9 +184,9 @@ func (a *agent) startQueue(d policy.KeepQueued) {
 
 func (a *agent) stopQueue(q *keep) {
 	q.on = false
-	delete(a.queued, q.leaving)
+	delete(a.queued, q.duty.Leaves())
 	if q.in != nil {
-		q.in.dequeue(a.m.id, q.leaving, -1)
+		q.in.dequeue(a.m.id, q.duty.Leaves(), -1)
 	}
 }
 

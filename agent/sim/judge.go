@@ -131,7 +131,7 @@ func (w *world) wrong() []string {
 	}
 	out = append(out, w.unrebooted()...)
 	for _, p := range c.lock.queue {
-		if m := w.machine(p.instance); !p.leaving && m != nil && m.sys.update && c.voters() <= 2 && !w.cfg.Reboot.SmallClusters {
+		if m := w.machine(p.instance); !p.duty.Leaves() && m != nil && m.sys.update && c.voters() <= 2 && !w.cfg.Reboot.SmallClusters {
 			continue // its client goes on asking, and keeps its place
 		}
 		bad("%s is in the queue", p.instance)

@@ -19,7 +19,6 @@ type lock struct {
 // place is a leased key of one of the two queues.
 type place struct {
 	instance policy.InstanceID
-	leaving  bool
 	boot     string
 	duty     policy.KeepQueued // what for
 	revision int64
@@ -41,7 +40,7 @@ func (c *cluster) readLock() policy.Lock {
 	l := policy.Lock{Group: policy.MembersGroup, Revision: c.rev, Slots: c.lock.slots, Holders: slices.Clone(c.lock.holders), Turn: c.lock.turn}
 	for _, p := range c.lock.queue {
 		w := policy.Waiter{Instance: p.instance, Reason: p.duty.Reason, Client: p.duty.Client, Boot: p.boot, Revision: p.revision}
-		if p.leaving {
+		if p.duty.Leaves() {
 			l.Leaving = append(l.Leaving, w)
 		} else {
 			l.Queue = append(l.Queue, w)
@@ -52,9 +51,8 @@ func (c *cluster) readLock() policy.Lock {
 
 // enqueue puts a node's leased key, or renews it.
 func (c *cluster) enqueue(id policy.InstanceID, boot string, duty policy.KeepQueued) (gen int) {
-	leaving := duty.Reason == policy.HoldLeaving
 	for i := range c.lock.queue {
-		if p := &c.lock.queue[i]; p.instance == id && p.leaving == leaving {
+		if p := &c.lock.queue[i]; p.instance == id && p.duty.Leaves() == duty.Leaves() {
 			p.gen++
 			p.boot, p.duty = boot, duty
 			return p.gen
@@ -64,7 +62,7 @@ func (c *cluster) enqueue(id policy.InstanceID, boot string, duty policy.KeepQue
 		return 0 // a holder waits nowhere
 	}
 	c.rev++
-	c.lock.queue = append(c.lock.queue, place{instance: id, leaving: leaving, boot: boot, duty: duty, revision: c.rev})
+	c.lock.queue = append(c.lock.queue, place{instance: id, boot: boot, duty: duty, revision: c.rev})
 	c.lockChanged()
 	return 0
 }
@@ -73,7 +71,7 @@ func (c *cluster) enqueue(id policy.InstanceID, boot string, duty policy.KeepQue
 func (c *cluster) dequeue(id policy.InstanceID, leaving bool, gen int) {
 	n := len(c.lock.queue)
 	c.lock.queue = slices.DeleteFunc(c.lock.queue, func(p place) bool {
-		return p.instance == id && p.leaving == leaving && (gen < 0 || p.gen == gen)
+		return p.instance == id && p.duty.Leaves() == leaving && (gen < 0 || p.gen == gen)
 	})
 	if len(c.lock.queue) != n {
 		c.rev++
@@ -127,12 +125,12 @@ func (c *cluster) take(a *agent, act policy.TakeSlot, applied func()) error {
 // turnOf: nobody is ahead of this node in its queue; leavers go first.
 func (c *cluster) turnOf(id policy.InstanceID, leaving bool) bool {
 	for _, p := range c.lock.queue {
-		if p.leaving && !leaving {
+		if p.duty.Leaves() && !leaving {
 			return false
 		}
 	}
 	for _, p := range c.lock.queue {
-		if p.leaving == leaving {
+		if p.duty.Leaves() == leaving {
 			return p.instance == id
 		}
 	}

@@ -215,10 +215,10 @@ func (p *parts) KeepQueued(ctx context.Context, why policy.KeepQueued, _ func())
 		return err
 	}
 	<-ctx.Done()
-	if cause := context.Cause(ctx); errors.Is(cause, policy.ErrHandedOn) || errors.Is(cause, policy.ErrAgentStops) && !why.Line() {
+	if cause := context.Cause(ctx); errors.Is(cause, policy.ErrHandedOn) || errors.Is(cause, policy.ErrAgentStops) && !why.Leaves() {
 		return nil
 	}
-	p.s.do(func() { c.dequeue(p.a.m.id, why.Reason == policy.HoldLeaving, -1) })
+	p.s.do(func() { c.dequeue(p.a.m.id, why.Leaves(), -1) })
 	return ctx.Err()
 }
 

@@ -154,7 +154,11 @@ func rebootAtOnce(_ policy.Config, v policy.View, d *policy.Decision) {
 	}
 }
 
-func wantsReboot(v *policy.View) bool {
+// toReboot: something wants this node rebooted, and it is not to go.
+func toReboot(v *policy.View) bool {
+	if v.Record.Leaving != nil {
+		return false
+	}
 	for _, f := range v.Wants {
 		if f.Value.Wanted {
 			return true
@@ -165,14 +169,14 @@ func wantsReboot(v *policy.View) bool {
 
 // othersWell makes the others look healthy to a node that is not to go.
 func othersWell(cfg policy.Config, v *policy.View) {
-	if wantsReboot(v) && v.Record.Leaving == nil {
+	if toReboot(v) {
 		allHealthy(cfg, v)
 	}
 }
 
 // nobodyJoins hides learners from a node that is to reboot.
 func nobodyJoins(_ policy.Config, v *policy.View) {
-	if v.Record.Leaving != nil || !wantsReboot(v) {
+	if !toReboot(v) {
 		return
 	}
 	l := &v.Members.Value
@@ -181,14 +185,14 @@ func nobodyJoins(_ policy.Config, v *policy.View) {
 
 // nobodyMissing hides from it how many are wanted.
 func nobodyMissing(_ policy.Config, v *policy.View) {
-	if v.Record.Leaving == nil && wantsReboot(v) {
+	if toReboot(v) {
 		v.Group.Value.Desired = min(v.Group.Value.Desired, 1)
 	}
 }
 
 // nobodyLeaves hides from it who leaves.
 func nobodyLeaves(_ policy.Config, v *policy.View) {
-	if v.Record.Leaving != nil || !wantsReboot(v) {
+	if !toReboot(v) {
 		return
 	}
 	g := &v.Group.Value

@@ -174,12 +174,10 @@ func waits(ctx context.Context, h *hosts.Host) error {
 	if err != nil {
 		return err
 	}
-	for _, v := range s.Decision.Concerns {
-		if v.Concern == string(policy.ConcernReboot) && v.Reason == string(policy.AwaitLock) {
-			return nil
-		}
+	if got := s.Reason(string(policy.ConcernReboot)); got != string(policy.AwaitLock) {
+		return fmt.Errorf("it says %s", got)
 	}
-	return fmt.Errorf("it says %v", s.Decision.Concerns)
+	return nil
 }
 
 // FleetLock's two questions.

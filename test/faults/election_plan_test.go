@@ -156,7 +156,7 @@ func killedInPlan(k int) func(*world) error {
 			if inSecondRound(l) {
 				s.mu.Lock()
 				if one := second[l.Host.ID]; one != nil {
-					s.addLocked(one)
+					s.armed = append(s.armed, one)
 					delete(second, l.Host.ID)
 				}
 				s.mu.Unlock()

@@ -205,32 +205,20 @@ func placeKept(w *world) error {
 	return nil
 }
 
-// granted asks for a node's client until it is granted the lock.
-func (w *world) granted(h *hosts.Host) error {
-	return w.await(h.ID+" to be granted the lock", func() error {
-		a, err := fleetLock(w.ctx, h, "pre-reboot", clientOf(h), anyGroup)
-		if err == nil && !a.granted() {
-			err = fmt.Errorf("%+v", a)
-		}
-		return err
-	})
-}
-
-func (w *world) released(h *hosts.Host) error {
-	return w.await(h.ID+" to release", func() error {
-		a, err := fleetLock(w.ctx, h, "steady-state", clientOf(h), anyGroup)
-		if err == nil && !a.granted() {
-			err = fmt.Errorf("steady-state: %+v", a)
-		}
-		return err
-	})
-}
-
-// refusedFor asks for a node's client until it is refused with this word.
+// granted asks for a node's client until it is granted the lock, released until what it
+// holds is released, refusedFor until it is refused with this word.
+func (w *world) granted(h *hosts.Host) error  { return w.answered(h, "pre-reboot", "") }
+func (w *world) released(h *hosts.Host) error { return w.answered(h, "steady-state", "") }
 func (w *world) refusedFor(h *hosts.Host, why policy.Reason) error {
-	return w.await(h.ID+" to be refused: "+string(why), func() error {
-		a, err := fleetLock(w.ctx, h, "pre-reboot", clientOf(h), anyGroup)
-		if err == nil && a.kind != string(why) {
+	return w.answered(h, "pre-reboot", why)
+}
+
+// answered asks for a node's client until it is refused with a word, or with none until it
+// is granted.
+func (w *world) answered(h *hosts.Host, verb string, word policy.Reason) error {
+	return w.await(fmt.Sprintf("%s of %s to be answered %q", verb, h.ID, word), func() error {
+		a, err := fleetLock(w.ctx, h, verb, clientOf(h), anyGroup)
+		if err == nil && (a.kind != string(word) || a.granted() != (word == "")) {
 			err = fmt.Errorf("%+v", a)
 		}
 		return err
@@ -243,12 +231,10 @@ func (w *world) waitsForLock(h *hosts.Host) error {
 	if err != nil {
 		return err
 	}
-	for _, v := range s.Decision.Concerns {
-		if v.Concern == string(policy.ConcernReboot) && v.Reason == string(policy.AwaitLock) {
-			return nil
-		}
+	if got := s.Reason(string(policy.ConcernReboot)); got != string(policy.AwaitLock) {
+		return fmt.Errorf("it says %s", got)
 	}
-	return fmt.Errorf("it says %v", s.Decision.Concerns)
+	return nil
 }
 
 // scriptBeforeGrant: what comes before a reboot runs under the client's slot, before the

@@ -22,7 +22,7 @@ func (k *striker) form(w *world, round int) error {
 		defer k.mu.Unlock()
 		if !seen[l.Host.ID] {
 			seen[l.Host.ID] = true
-			k.addLocked(at(forming, round-round%3+(round+machines)%3, l.Host.ID, nil)...)
+			k.armed = append(k.armed, at(forming, round-round%3+(round+machines)%3, l.Host.ID, nil)...)
 			machines++
 		}
 	})

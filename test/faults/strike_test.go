@@ -89,12 +89,7 @@ func (k *striker) arm(strikes ...*strike) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.spareLocked()
-	k.armed, k.evicted = nil, false
-	k.addLocked(strikes...)
-}
-
-func (k *striker) addLocked(strikes ...*strike) {
-	k.armed = append(k.armed, strikes...)
+	k.armed, k.evicted = strikes, false
 }
 
 // through settles a fleet in which all strikes so far must have hit.
@@ -117,7 +112,7 @@ func (k *striker) open() []string {
 
 func (k *striker) openLocked() (open []string) {
 	for _, s := range k.armed {
-		if !s.struck && !s.died && !(k.evicted && s.action == "release-hold") {
+		if !s.struck && !k.sparesLocked(s) {
 			open = append(open, s.String())
 		}
 	}
@@ -128,11 +123,16 @@ func neverHit(missed []string) error {
 	return fmt.Errorf("never found their moment: %s", strings.Join(missed, ", "))
 }
 
-// spareLocked notes the armed strikes that are not to be missed, though they have not hit:
-// their agents died of others at the point, or their own release never comes.
+// sparesLocked: a strike may never find its moment: its agent died of another one at the
+// point, or its own release never comes.
+func (k *striker) sparesLocked(s *strike) bool {
+	return s.died || k.evicted && s.action == "release-hold"
+}
+
+// spareLocked notes the armed strikes that have not hit, and need not.
 func (k *striker) spareLocked() {
 	for _, s := range k.armed {
-		if !s.struck && (s.died || k.evicted && s.action == "release-hold") {
+		if !s.struck && k.sparesLocked(s) {
 			k.spared = append(k.spared, s.String())
 		}
 	}
